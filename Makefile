@@ -1,0 +1,38 @@
+# Thin: each target is a line or two that anyone can type by hand. `make book` and `make test` start from nothing.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: book test lab serve execute clean help
+.DEFAULT_GOAL := help
+
+help:  ## say what the targets do
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+book: .venv/.installed  ## build the site into _build/html (the committed notebooks are executed already)
+	$(BIN)/jupyter-book build . -W -n --keep-going
+	@echo "The book is at $(CURDIR)/_build/html/index.html"
+
+test: .venv/.installed book  ## everything that CI runs
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/pytest -n $(WORKERS) --jaxtyping-packages=regularity,beartype.beartype -m "not bad_input and not site"
+	$(BIN)/pytest -n $(WORKERS) -m bad_input
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+	$(BIN)/pytest -m site
+
+lab: .venv/.installed  ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+serve: book  ## serve the site on http://localhost:8000
+	$(BIN)/python -m http.server --bind localhost --directory _build/html 8000
+
+execute: .venv/.installed  ## re-execute the chapters whose source has changed
+	$(BIN)/regularity execute
+
+clean:  ## remove the built site and caches, keep .venv
+	rm -rf _build .pytest_cache .ruff_cache

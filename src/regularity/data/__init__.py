@@ -1,0 +1,47 @@
+"""Data sets: photographs that come with installed packages, and sets fetched from their public homes.
+
+Bundled, never a download: :func:`photograph`, :func:`load_photographs`, :func:`photograph_names`, with
+:func:`block_mean` and :func:`centre_crop` to bring them to size.
+
+Fetched, checked by SHA-256 and cached: :func:`load_mnist`, :func:`load_bsd68`, :func:`load_set12`. The
+environment variable ``REGULARITY_DATA`` names a folder that holds the files already (a local mirror), and
+``REGULARITY_CACHE`` the folder that keeps what was downloaded.
+
+Images are float32 tensors with intensities in [0, 1]. Importing this package loads no torch: the functions
+are imported when they are first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regularity.data.fetched import load_bsd68, load_mnist, load_set12
+    from regularity.data.photographs import (
+        block_mean,
+        centre_crop,
+        load_photographs,
+        photograph,
+        photograph_names,
+    )
+
+__all__ = [
+    "block_mean",
+    "centre_crop",
+    "load_bsd68",
+    "load_mnist",
+    "load_photographs",
+    "load_set12",
+    "photograph",
+    "photograph_names",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "fetched" if name in {"load_bsd68", "load_mnist", "load_set12"} else "photographs"
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""The mathematics that several chapters share; imports third-party libraries only."""

@@ -1,0 +1,1 @@
+"""Stein: knowing the risk without the truth."""
