@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from skimage.color import rgb2gray
 from skimage.io import imread
-from skimage.util import img_as_float32
+from skimage.util import img_as_float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -209,7 +209,7 @@ def grey_tensor(pixels: np.ndarray) -> Float[Tensor, "height width"]:
     Intensities in [0, 1], float32.
     """
     grey = pixels if pixels.ndim == 2 else rgb2gray(pixels[..., :3])
-    return torch.from_numpy(img_as_float32(grey))
+    return torch.from_numpy(img_as_float(grey).astype(np.float32))
 
 
 def _package_folder(package: str) -> Path:

@@ -188,12 +188,13 @@ def monte_carlo_divergence(
     observations: Float[Tensor, "n *dims"],
     *,
     step: float = 1e-2,
+    value: Float[Tensor, "n *dims"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, " n"]:
     """Estimate the divergence of `estimator` at each observation from one random direction.
 
-    Differentiable, so that a training can minimise it. For a smooth estimator in double precision the bias
-    is O(step²); in single precision a step far below 1e-3 of the data's range drowns in rounding.
+    Differentiable, so that a training can minimise it. In single precision a step far below 1e-3 of the
+    data's range drowns in rounding.
 
     Parameters
     ----------
@@ -202,9 +203,13 @@ def monte_carlo_divergence(
     observations
         One observation a row, of any shape.
     step
-        Half the length of the central difference, in the units of `observations`.
+        Length of the finite difference, in the units of `observations`.
+    value
+        The estimator's value at the observations, where the caller has it: a forward difference from it then
+        takes one evaluation, with a bias of O(step) for a curved estimator. None: a central difference takes
+        two, with a bias of O(step²).
     generator
-        Source of randomness.
+        Source of the direction.
 
     Returns
     -------
@@ -217,14 +222,16 @@ def monte_carlo_divergence(
 
     References
     ----------
-    Ramani, Blu and Unser (2008), Monte-Carlo SURE, Theorem 2, with a central difference.
+    Ramani, Blu and Unser (2008), Monte-Carlo SURE, Theorem 2.
     """
     check_positive("step", step)
     direction = standard_normal_like(observations, generator)
-    # One call on both ends: half the overhead of two.
-    ends = estimator(torch.cat([observations + step * direction, observations - step * direction]))
-    forward, backward = ends.chunk(2)
-    return (direction * (forward - backward)).flatten(1).sum(dim=1) / (2 * step)
+    forward = estimator(observations + step * direction)
+    if value is not None:
+        slope = (forward - value) / step
+    else:
+        slope = (forward - estimator(observations - step * direction)) / (2 * step)
+    return (direction * slope).flatten(1).sum(dim=1)
 
 
 def exact_divergence(

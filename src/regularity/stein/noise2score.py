@@ -608,7 +608,7 @@ def sure_loss(
     generator
         Source of the divergence's direction.
     step
-        Half the length of the divergence's central difference, in units of intensity.
+        Length of the divergence's finite difference, in units of intensity.
 
     Returns
     -------
@@ -623,8 +623,9 @@ def sure_loss(
     ----------
     Soltanayev and Chun (2018), Training deep learning based denoisers without ground truth data, eq. 9.
     """
-    divergence = monte_carlo_divergence(denoiser, noisy, step=step, generator=generator)
-    return sure_gaussian(denoiser(noisy), noisy, noise_std, divergence).sum() / noisy.numel()
+    denoised = denoiser(noisy)
+    divergence = monte_carlo_divergence(denoiser, noisy, step=step, value=denoised, generator=generator)
+    return sure_gaussian(denoised, noisy, noise_std, divergence).sum() / noisy.numel()
 
 
 def classical_denoise(
