@@ -55,6 +55,15 @@ class UNet(nn.Module):
     References
     ----------
     Ronneberger, Fischer and Brox (2015), U-Net; He et al. (2015), Delving deep into rectifiers (initialisation).
+
+    Examples
+    --------
+    >>> network = UNet(width=16, n_poolings=2)
+    >>> sum(weights.numel() for weights in network.parameters())
+    117985
+    >>> network(torch.zeros(1, 1, 30, 32))
+    Traceback (most recent call last):
+    ValueError: image sides must be divisible by 4; got 30 x 32
     """
 
     def __init__(
@@ -113,6 +122,7 @@ class Noise2NoiseUNet(nn.Module):
     """The U-Net of Noise2Noise, as the authors of Noise2Score use it: 48 and 96 channels, five poolings.
 
     One encoder block serves the four coarser scales and one decoder block three of them, with shared weights.
+    LeakyReLU of slope 0.1 follows each convolution but the last, whose output is free: a score has both signs.
 
     Parameters
     ----------
@@ -136,7 +146,9 @@ class Noise2NoiseUNet(nn.Module):
         self.multiple = 32
 
         def convolution(n_in: int, n_out: int) -> nn.Sequential:
-            return nn.Sequential(nn.Conv2d(n_in, n_out, kernel_size=3, padding=1), nn.ReLU(inplace=True))
+            return nn.Sequential(
+                nn.Conv2d(n_in, n_out, kernel_size=3, padding=1), nn.LeakyReLU(0.1, inplace=True)
+            )
 
         def upscaling(n: int) -> nn.ConvTranspose2d:
             return nn.ConvTranspose2d(n, n, kernel_size=3, stride=2, padding=1, output_padding=1)
@@ -150,9 +162,8 @@ class Noise2NoiseUNet(nn.Module):
             convolution(96 + n_channels, 64),
             convolution(64, 32),
             nn.Conv2d(32, n_channels, kernel_size=3, padding=1),
-            nn.LeakyReLU(0.1),
         )
-        _initialise(self, generator)
+        _initialise(self, generator, negative_slope=0.1)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Map images to images.
@@ -192,14 +203,30 @@ def apply_to_any_size(
     network
         Any map of images that keeps their shape.
     images
-        Images of any size above `multiple`.
+        Images of any size, as long as a side is longer than what it lacks to the next multiple.
     multiple
         What the sides must be divisible by.
 
     Returns
     -------
     The network's output on the padded images, cropped to the size of `images`.
+
+    Raises
+    ------
+    ValueError
+        If an image is too small to be padded by its own reflection.
+
+    Examples
+    --------
+    The network sees 8 x 12 pixels here, the caller 7 x 10:
+
+    >>> apply_to_any_size(torch.square, torch.ones(1, 1, 7, 10), multiple=4).shape
+    torch.Size([1, 1, 7, 10])
     """
     height, width = images.shape[-2:]
+    if -height % multiple >= height or -width % multiple >= width:
+        raise ValueError(
+            f"image sides are too small to be padded to multiples of {multiple}; got {height} x {width}"
+        )
     padded = functional.pad(images, (0, -width % multiple, 0, -height % multiple), mode="reflect")
     return network(padded)[..., :height, :width]

@@ -1,0 +1,152 @@
+"""Execute chapters in place: papermill runs them, jupytext keeps both halves of the pair in step."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+from regularity.lab.chapters import BookError, Chapter
+
+METADATA_KEY = "regularity"
+
+
+def sources_agree(chapter: Chapter) -> bool:
+    """Say whether both halves of a pair have the same cells.
+
+    Parameters
+    ----------
+    chapter
+        The chapter; its notebook must exist.
+
+    Returns
+    -------
+    True if the cells are of the same kinds, sources, and metadata.
+    """
+
+    def cells(notebook: NotebookNode) -> list[tuple[str, str, dict[str, Any]]]:
+        return [(cell.cell_type, cell.source, dict(cell.metadata)) for cell in notebook.cells]
+
+    return cells(chapter.cells) == cells(nbformat.read(chapter.notebook, as_version=4))
+
+
+def is_stale(chapter: Chapter) -> bool:
+    """Say whether a chapter must be executed again: it never was, or its code or its method's has changed.
+
+    Parameters
+    ----------
+    chapter
+        The chapter.
+
+    Returns
+    -------
+    True where the outputs are not those of the present code.
+    """
+    executed = chapter.executed()
+    if executed is None:
+        return True
+    return executed["metadata"].get(METADATA_KEY, {}).get("digest") != chapter.digest()
+
+
+def execute_in_place(chapter: Chapter, *, force: bool = False) -> bool:
+    """Bring a committed notebook up to date with its source; execute it only where that is needed.
+
+    Parameters
+    ----------
+    chapter
+        The chapter.
+    force
+        Whether to execute in any case.
+
+    Returns
+    -------
+    Whether it was executed.
+
+    Raises
+    ------
+    BookError
+        If a cell raises or writes to stderr; the committed notebook is then left as it was.
+    """
+    if not force and not is_stale(chapter):
+        if not sources_agree(chapter):
+            _save(chapter, _with_outputs_of(chapter.cells, nbformat.read(chapter.notebook, as_version=4)))
+        return False
+    executed = execute_cells(chapter.cells, chapter.name)
+    _check_quiet(executed, chapter.name)
+    _save(chapter, executed)
+    return True
+
+
+def execute_cells(
+    notebook: NotebookNode, name: str, parameters: dict[str, Any] | None = None
+) -> NotebookNode:
+    """Execute a notebook with papermill, from a folder of its own.
+
+    Parameters
+    ----------
+    notebook
+        What to execute.
+    name
+        What to call it in messages.
+    parameters
+        Injected after the cell tagged `parameters`.
+
+    Returns
+    -------
+    The executed notebook.
+
+    Raises
+    ------
+    BookError
+        If a cell raises: with its traceback's last line.
+    """
+    import papermill
+
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder, "given.ipynb"), Path(folder, "made.ipynb")
+        nbformat.write(notebook, given)
+        options = {"kernel_name": "python3", "progress_bar": False, "cwd": folder}
+        try:
+            papermill.execute_notebook(given, made, parameters or {}, **options)
+        except papermill.PapermillExecutionError as error:
+            raise BookError(
+                f"{name}: cell {error.exec_count} raised {error.ename}: {error.evalue}"
+            ) from error
+        return nbformat.read(made, as_version=4)
+
+
+def _check_quiet(notebook: NotebookNode, name: str) -> None:
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                raise BookError(f"{name}: cell {cell.execution_count} wrote to stderr: {output.text.strip()}")
+
+
+def _with_outputs_of(cells: NotebookNode, executed: NotebookNode) -> NotebookNode:
+    """Give the cells of a source the outputs of an execution of the same code."""
+    outputs = iter([cell for cell in executed.cells if cell.cell_type == "code"])
+    for cell in cells.cells:
+        if cell.cell_type == "code":
+            done = next(outputs)
+            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    return cells
+
+
+def _save(chapter: Chapter, executed: NotebookNode) -> None:
+    """Write what reviewers need and no more: no times, no machine paths, cell numbers instead of random names."""
+    source = jupytext.read(chapter.source)
+    notebook = _with_outputs_of(source, executed)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02d}"
+    notebook.metadata["language_info"] = {
+        "name": "python",
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+    }
+    notebook.metadata[METADATA_KEY] = {"digest": chapter.digest()}
+    unfinished = chapter.notebook.with_name(f".{chapter.notebook.name}.unfinished")
+    nbformat.write(notebook, unfinished)
+    os.replace(unfinished, chapter.notebook)

@@ -1,0 +1,111 @@
+"""The ledger: all claims of all chapters, read from the executed notebooks and the records beside them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from regularity.lab.chapters import BookError, Chapter, all_chapters
+from regularity.lab.claims import claims_of
+
+OLDER = " (older version)"
+
+
+def ledger_rows(root: Path | None = None) -> list[dict[str, Any]]:
+    """List every claim with its verdicts: of the live run, over seeds, and on a GPU.
+
+    Parameters
+    ----------
+    root
+        The top of the checkout; None: found from the working directory.
+
+    Returns
+    -------
+    One entry a claim, with the keys part, chapter, claim, paper, measured, uncertainty, rule, kind, verdict,
+    held_over_seeds ("5/5") and gpu_verdict; the last two are None where there is no record.
+    """
+    keys = ("claim", "paper", "measured", "uncertainty", "rule", "kind", "verdict")
+    rows = []
+    for chapter in all_chapters(root):
+        records = read_records(chapter)
+        for claim in claims_of(chapter.executed() or {"cells": []}):
+            row: dict[str, Any] = {"part": chapter.part, "chapter": chapter.name}
+            row |= {key: claim[key] for key in keys}
+            row["held_over_seeds"] = held_over_seeds(records, claim["claim"], chapter.digest())
+            row["gpu_verdict"] = verdict_at_size(records, claim["claim"], chapter.digest(), "gpu")
+            rows.append(row)
+    return rows
+
+
+def read_records(chapter: Chapter) -> list[dict[str, Any]]:
+    """Read what was recorded of a chapter's runs.
+
+    Parameters
+    ----------
+    chapter
+        The chapter.
+
+    Returns
+    -------
+    The records, oldest first; none where nothing was recorded.
+
+    Raises
+    ------
+    BookError
+        If the file is no list of records.
+    """
+    if not chapter.records.is_file():
+        return []
+    try:
+        return json.loads(chapter.records.read_text(encoding="utf-8"))["records"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise BookError(f"{chapter.records} must hold records as `regularity record` writes them") from None
+
+
+def held_over_seeds(records: Sequence[Mapping[str, Any]], claim: str, digest: str) -> str | None:
+    """Say how often a claim held over the seeds of the newest record of the default size.
+
+    Parameters
+    ----------
+    records
+        Of one chapter, oldest first.
+    claim
+        The words of the claim.
+    digest
+        The chapter's present version; another one in the record is told.
+
+    Returns
+    -------
+    "5/5", with ", partly 2/5" where some were; None without a record of the claim.
+    """
+    for record in reversed(records):
+        verdicts = [verdict for run in record["runs"] if (verdict := _verdict(run, claim))]
+        if record["size"] == "default" and verdicts:
+            held, partly = verdicts.count("reproduced"), verdicts.count("partly")
+            words = f"{held}/{len(verdicts)}" + (f", partly {partly}/{len(verdicts)}" if partly else "")
+            return words + ("" if record["digest"] == digest else OLDER)
+    return None
+
+
+def verdict_at_size(records: Sequence[Mapping[str, Any]], claim: str, digest: str, size: str) -> str | None:
+    """Say what the newest recorded run at another size gave.
+
+    Parameters
+    ----------
+    records, claim, digest
+        As for `held_over_seeds`.
+    size
+        "gpu" or "paper".
+
+    Returns
+    -------
+    The verdict; None without a record of the claim.
+    """
+    for record in reversed(records):
+        if record["size"] == size and (verdict := _verdict(record["runs"][0], claim)):
+            return verdict + ("" if record["digest"] == digest else OLDER)
+    return None
+
+
+def _verdict(run: Mapping[str, Any], claim: str) -> str | None:
+    return next((entry["verdict"] for entry in run["claims"] if entry["claim"] == claim), None)

@@ -1,0 +1,461 @@
+"""Compound binomials: choose how far to shrink many small samples by an estimate of the risk that needs no truth.
+
+Yan Chen and Lihua Lei, "Compound Estimation for Binomials", 2025, arXiv 2512.25042.
+
+`proportions` and `differences` turn counts into unbiased values with unbiased variances; `sure_curve` estimates the
+risk of every strength of linear shrinkage, and `choose_by_sure` takes the best (`regularity.foundations.stein` holds
+the estimate for rules that are not linear). Below them stand the predictions that one may shrink to, and the
+empirical Bayes and plug-in rules it is compared with.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from scipy.special import ndtri
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.isotonic import isotonic_regression
+from torch import Tensor
+
+from regularity.foundations.stein import binomial_variance, check_counts
+
+Predictor = Callable[[Int[Tensor, " train"], Int[Tensor, " held_out"]], Float[Tensor, "*draws held_out"]]
+
+# --- What is measured --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """One noisy value a unit; the theory of linear shrinkage asks for no more than this.
+
+    Attributes
+    ----------
+    values
+        Unbiased estimates of the units' parameters; several rows are several draws of the same units.
+    variances
+        Unbiased estimates of the values' variances.
+    sizes
+        Effective numbers of trials n: a unit keeps the share n/(n + λ) of its own value.
+    low, high
+        The range of the parameters.
+    """
+
+    values: Float[Tensor, "*draws n"]
+    variances: Float[Tensor, "*draws n"]
+    sizes: Float[Tensor, " n"]
+    low: float = 0.0
+    high: float = 1.0
+
+
+def proportions(
+    successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n"], *, plug_in: bool = False
+) -> Measurements:
+    """Measure success rates: p̂ = X/n, with the variance estimate p̂(1 − p̂)/(n − 1).
+
+    Parameters
+    ----------
+    successes, trials
+        X ~ Bin(n, p), with n of at least 2.
+    plug_in
+        Divide by n instead of n − 1, as one does who replaces p by p̂ in p(1 − p)/n. Biased; for comparison.
+
+    Returns
+    -------
+    The measurements.
+
+    Raises
+    ------
+    ValueError
+        If the counts are not binomial or a unit has fewer than two trials.
+    """
+    variances = binomial_variance(successes, trials)
+    return Measurements(successes / trials, variances * (trials - 1) / trials if plug_in else variances, trials)
+
+
+def differences(
+    treated: Float[Tensor, "*draws n"],
+    treated_trials: Float[Tensor, " n"],
+    control: Float[Tensor, "*draws n"],
+    control_trials: Float[Tensor, " n"],
+    *,
+    plug_in: bool = False,
+) -> Measurements:
+    """Measure treatment effects p₁ − p₀ by differences of averages, with the sum of the two variance estimates.
+
+    Parameters
+    ----------
+    treated, treated_trials
+        Counts of the first sample.
+    control, control_trials
+        Counts of the second.
+    plug_in
+        As for `proportions`.
+
+    Returns
+    -------
+    The measurements, between −1 and 1; the effective size is 4 n₁n₀ / (n₁ + n₀), four times the inverse of
+    1/n₁ + 1/n₀.
+
+    Raises
+    ------
+    ValueError
+        If the counts are not binomial or a unit has fewer than two trials in a sample.
+    """
+    first = proportions(treated, treated_trials, plug_in=plug_in)
+    second = proportions(control, control_trials, plug_in=plug_in)
+    sizes = 4 * treated_trials * control_trials / (treated_trials + control_trials)
+    return Measurements(first.values - second.values, first.variances + second.variances, sizes, low=-1.0)
+
+
+def arcsine(successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n"]) -> Measurements:
+    """Measure arcsin √p, whose variance is close to 1/(4n) whatever p is; Gaussian shrinkage starts from here.
+
+    Parameters
+    ----------
+    successes, trials
+        X ~ Bin(n, p).
+
+    Returns
+    -------
+    The measurements, between 0 and π/2; the square of the sine leads back.
+
+    Raises
+    ------
+    ValueError
+        If the counts are not binomial or a unit has fewer than two trials.
+
+    References
+    ----------
+    Brown (2008), In-season prediction of batting averages, Section 2.
+    """
+    check_counts(successes, trials)
+    values = torch.asin(torch.sqrt((successes + 0.25) / (trials + 0.5)))
+    return Measurements(values, (1 / (4 * trials)).expand_as(values), trials, high=math.pi / 2)
+
+
+# --- Linear shrinkage: its loss, and the loss's estimate ----------------------------------------------------------
+
+
+def strength_grid(low: float = 0.05, high: float = 2000.0, n_values: int = 80) -> Float[Tensor, " k"]:
+    """Strengths λ to choose from: 0 (keep each unit's own value), values in geometric progression, ∞ (discard it).
+
+    Parameters
+    ----------
+    low, high
+        Smallest and largest of the progression, in trials: at λ = n a unit is pulled half the way.
+    n_values
+        Their number.
+
+    Returns
+    -------
+    n_values + 2 increasing numbers.
+
+    Raises
+    ------
+    ValueError
+        If the bounds are not positive and increasing.
+    """
+    if not 0 < low < high:
+        raise ValueError(f"low and high must be positive and increasing; got {low} and {high}")
+    steps = torch.logspace(math.log10(low), math.log10(high), n_values, dtype=torch.float64)
+    return torch.cat([torch.zeros(1), steps, torch.tensor([math.inf])])
+
+
+def pulls(sizes: Float[Tensor, " n"], strengths: Float[Tensor, "*k"]) -> Float[Tensor, "*k n"]:
+    """Share 1 − n/(n + λ) of the way from a unit's own value to its prediction.
+
+    Parameters
+    ----------
+    sizes
+        Effective numbers of trials n.
+    strengths
+        λ, from 0 to ∞.
+
+    Returns
+    -------
+    One share a strength and unit, in [0, 1].
+    """
+    return 1 - sizes / (sizes + strengths[..., None])
+
+
+def shrink(
+    measurements: Measurements, predictions: Float[Tensor, "*draws n"], strength: float | Float[Tensor, "*draws"]
+) -> Float[Tensor, "*draws n"]:
+    """Pull each value towards its prediction: m + n/(n + λ) · (value − m).
+
+    Parameters
+    ----------
+    measurements
+        What was measured.
+    predictions
+        m, which must not have seen the units' own values.
+    strength
+        λ, from 0 to ∞: one number, or one a draw.
+
+    Returns
+    -------
+    The estimates.
+
+    Raises
+    ------
+    ValueError
+        If the predictions' number is wrong, one is NaN, or a strength is negative.
+
+    Warns
+    -----
+    UserWarning
+        If a prediction is outside the range of the parameters.
+    """
+    strength = torch.as_tensor(strength, dtype=measurements.values.dtype, device=measurements.values.device)
+    if not bool((strength >= 0).all()):
+        raise ValueError(f"strength must not be negative; got {strength.min().item():g}")
+    _check_predictions(measurements, predictions)
+    return measurements.values + pulls(measurements.sizes, strength) * (predictions - measurements.values)
+
+
+def sure_curve(
+    measurements: Measurements, predictions: Float[Tensor, "*draws n"], strengths: Float[Tensor, " k"]
+) -> Float[Tensor, "*draws k"]:
+    """Estimate the mean squared error of `shrink` at every strength, without bias and without the truth.
+
+    Parameters
+    ----------
+    measurements
+        What was measured.
+    predictions
+        m, which must not have seen the units' own values.
+    strengths
+        Increasing strengths λ, from 0 to ∞.
+
+    Returns
+    -------
+    One value a draw and strength. Values, and their minimum, may be negative.
+
+    Raises
+    ------
+    ValueError
+        If the strengths are not increasing and non-negative, the predictions' number is wrong or one is NaN.
+
+    Warns
+    -----
+    UserWarning
+        If a prediction is outside the range of the parameters.
+
+    References
+    ----------
+    Chen and Lei (2025), Compound estimation for binomials, Section 2.
+    """
+    _check_predictions(measurements, predictions)
+    gap = measurements.values - predictions
+    return _error_curve(
+        measurements.variances, measurements.variances, gap.square(), measurements.sizes, strengths
+    )
+
+
+def loss_curve(
+    measurements: Measurements,
+    predictions: Float[Tensor, "*draws n"],
+    strengths: Float[Tensor, " k"],
+    truth: Float[Tensor, "*draws n"],
+) -> Float[Tensor, "*draws k"]:
+    """Mean squared error of `shrink` at every strength, for those who know the truth.
+
+    Parameters
+    ----------
+    measurements, predictions, strengths
+        As for `sure_curve`.
+    truth
+        The parameters.
+
+    Returns
+    -------
+    One value a draw and strength.
+
+    Raises
+    ------
+    ValueError
+        As for `sure_curve`.
+    """
+    _check_predictions(measurements, predictions)
+    noise, gap = measurements.values - truth, measurements.values - predictions
+    return _error_curve(noise.square(), noise * gap, gap.square(), measurements.sizes, strengths)
+
+
+def _error_curve(noise: Tensor, cross: Tensor, gap: Tensor, sizes: Tensor, strengths: Tensor) -> Tensor:
+    """Mean over the units of noise − 2·pull·cross + pull²·gap, at every strength."""
+    _check_strengths(strengths)
+    pull = pulls(sizes, strengths)
+    total = noise.sum(dim=-1, keepdim=True) - 2 * cross @ pull.T + gap @ pull.square().T
+    return total / len(sizes)
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """What was chosen, with the curve that it was chosen from.
+
+    Attributes
+    ----------
+    estimates
+        The shrunk values.
+    strength
+        The chosen λ.
+    centre
+        The chosen common prediction, or None where predictions were given.
+    curve
+        The criterion at each strength; for a free centre, at the best centre for that strength.
+    """
+
+    estimates: Float[Tensor, "*draws n"]
+    strength: Float[Tensor, "*draws"]
+    centre: Float[Tensor, "*draws"] | None
+    curve: Float[Tensor, "*draws k"]
+
+
+def choose_by_sure(
+    measurements: Measurements,
+    strengths: Float[Tensor, " k"],
+    predictions: Float[Tensor, "*draws n"] | None = None,
+) -> Shrinkage:
+    """Shrink with the strength, and where no predictions are given the common centre, of least estimated risk.
+
+    Parameters
+    ----------
+    measurements
+        What was measured.
+    strengths
+        Increasing strengths λ, from 0 to ∞.
+    predictions
+        m, which must not have seen the units' own values. None: one centre μ for all units is chosen as well; for
+        each λ the best is the mean of the values with weights (1 − n/(n + λ))².
+
+    Returns
+    -------
+    The estimates and the choice, for each draw on its own.
+
+    Raises
+    ------
+    ValueError
+        As for `sure_curve`.
+
+    Warns
+    -----
+    UserWarning
+        If every unit's estimated variance is zero, or a prediction is outside the range of the parameters.
+
+    References
+    ----------
+    Chen and Lei (2025), Compound estimation for binomials, Sections 2 and 3; Xie, Kou and Brown (2012), SURE
+    estimates for a heteroscedastic hierarchical model, Section 2.
+    """
+    if bool((measurements.variances == 0).all(dim=-1).any()):
+        warnings.warn(
+            "every estimated variance is zero (each count is 0 or n): SURE takes the values for exact",
+            stacklevel=2,
+        )
+    if predictions is not None:
+        curve = sure_curve(measurements, predictions, strengths)
+        strength = strengths[curve.argmin(dim=-1)]
+        return Shrinkage(shrink(measurements, predictions, strength), strength, None, curve)
+
+    _check_strengths(strengths)
+    values = measurements.values
+    weights = pulls(measurements.sizes, strengths).square()
+    total = weights.sum(dim=-1)
+    # At λ = 0 nothing is pulled and the centre does not matter.
+    centres = torch.where(total > 0, values @ weights.T / total, values.mean(dim=-1, keepdim=True))
+    # Σ weights·(values − centre)² = Σ weights·values² − total·centre² at the weighted mean.
+    curve = _error_curve(
+        measurements.variances, measurements.variances, values.square(), measurements.sizes, strengths
+    )
+    curve = curve - total * centres.square() / len(measurements.sizes)
+    best = curve.argmin(dim=-1, keepdim=True)
+    centre, strength = centres.gather(-1, best), strengths[best[..., 0]]
+    return Shrinkage(shrink(measurements, centre.expand_as(values), strength), strength, centre[..., 0], curve)
+
+
+def best_loss(
+    measurements: Measurements, strengths: Float[Tensor, " k"], truth: Float[Tensor, "*draws n"]
+) -> Float[Tensor, "*draws"]:
+    """Least mean squared error over all strengths and all common centres in range: the oracle of `choose_by_sure`.
+
+    Parameters
+    ----------
+    measurements, strengths
+        As there.
+    truth
+        The parameters.
+
+    Returns
+    -------
+    One value a draw.
+
+    Raises
+    ------
+    ValueError
+        If the strengths are not increasing and non-negative.
+    """
+    _check_strengths(strengths)
+    values, noise = measurements.values, measurements.values - truth
+    pull = pulls(measurements.sizes, strengths)
+    total = pull.square().sum(dim=-1)
+    pulled = values @ pull.square().T - noise @ pull.T
+    centres = torch.where(total > 0, pulled / total, 0.0).clamp(measurements.low, measurements.high)
+    curve = _error_curve(noise.square(), noise * values, values.square(), measurements.sizes, strengths)
+    # The centre enters as total·centre² − 2·pulled·centre.
+    curve = curve + (total * centres.square() - 2 * pulled * centres) / len(measurements.sizes)
+    return curve.amin(dim=-1)
+
+
+def shrink_monotonically(
+    measurements: Measurements, predictions: Float[Tensor, "*draws n"]
+) -> Float[Tensor, "*draws n"]:
+    """Shrink with one weight for each size, free but for its order: the larger the unit, the more of its own value.
+
+    Among all such weights those of least estimated risk, by isotonic regression.
+
+    Parameters
+    ----------
+    measurements
+        What was measured.
+    predictions
+        m, which must not have seen the units' own values.
+
+    Returns
+    -------
+    The estimates.
+
+    Raises
+    ------
+    ValueError
+        If the predictions' number is wrong or one is NaN.
+
+    Warns
+    -----
+    UserWarning
+        If a prediction is outside the range of the parameters.
+
+    References
+    ----------
+    Xie, Kou and Brown (2012), SURE estimates for a heteroscedastic hierarchical model, Section 4.
+    """
+    _check_predictions(measurements, predictions)
+    sizes, group = measurements.sizes.unique(return_inverse=True)  # in increasing order
+    gap = measurements.values - predictions
+
+    def group_sums(terms: Tensor) -> Tensor:
+        return terms.new_zeros(*terms.shape[:-1], len(sizes)).index_add_(-1, group, terms)
+
+    # A group's estimated risk is gap·(w − 1)² + (2w − 1)·variance: a parabola with its minimum at 1 − variance/gap.
+    gaps, variances = group_sums(gap.square()), group_sums(measurements.variances.expand_as(gap))
+    gaps = gaps.clamp_min(torch.finfo(gaps.dtype).tiny)
+    targets = (1 - variances / gaps).clamp(-1, 1)  # at gap 0 any weight gives the same estimate
+    weights = [
+        isotonic_regression(target, sample_weight=weight, y_min=0, y_max=1)
+        for target, weight in zip(
+            targets.flatten(0, -2).cpu().numpy(), gaps.flatten(0, -2).cpu().numpy(), strict=True
+        )
+    ]
+    return predictions + gap * torch.as_tensor(weights).to(gap).view(*gaps.shape)[..., group]
