@@ -104,10 +104,16 @@ class Chapter:
 
     @cached_property
     def cells(self) -> NotebookNode:
-        """The notebook as its source says it, without outputs."""
+        """The notebook as its source says it, without outputs.
+
+        Raises
+        ------
+        BookError
+            If the header names no kernel: papermill and JupyterLab could not run it.
+        """
         notebook = jupytext.read(self.source)
         if "kernelspec" not in notebook.metadata:
-            raise BookError(f"{self.source}: the header must hold `jupyter:` with `jupytext:` and `kernelspec:` in it")
+            raise BookError(f"{self.source}: its header must hold a `kernelspec:` under `jupyter:`")
         return notebook
 
     @property

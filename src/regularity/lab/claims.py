@@ -106,16 +106,20 @@ class Rule:
         def bounds(low: float, high: float) -> str:
             if math.isfinite(low) and math.isfinite(high):
                 brackets = "()" if self.strict else "[]"
-                interval = f"{brackets[0]}{low:g}, {high:g}{brackets[1]}"
+                interval = f"{brackets[0]}{_plain(low)}, {_plain(high)}{brackets[1]}"
                 return f"in {interval} {self.unit}".rstrip()
             sign, bound = ("≥", low) if math.isfinite(low) else ("≤", high)
             sign = {"≥": ">", "≤": "<"}[sign] if self.strict else sign
-            return f"{sign} {bound:g} {self.unit}".rstrip()
+            return f"{sign} {_plain(bound)} {self.unit}".rstrip()
 
         words = bounds(self.low, self.high)
         if self.standard_errors:
             words += f" by {self.standard_errors:g} standard errors"
         return words if self.partly is None else f"{words} (partly {bounds(*self.partly)})"
+
+
+def _plain(bound: float) -> str:
+    return f"{bound:g}".replace("-", "−")
 
 
 def at_least(

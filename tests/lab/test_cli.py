@@ -1,0 +1,76 @@
+"""The command line, as a reader types it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from regularity.lab.cli import main
+
+
+@pytest.fixture
+def call(monkeypatch):
+    def run(book, *arguments):
+        monkeypatch.chdir(book)
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    return run
+
+
+def test_list_tells_chapters_and_parameters(call, tiny_book):
+    done = call(tiny_book, "list")
+    assert done.exit_code == 0
+    assert "stein/tiny: Tiny: is the mean of normal draws zero?" in done.output
+    assert "n_draws: int = 100" in done.output
+    assert "how many draws" in done.output
+
+
+def test_execute_says_what_it_did(call, executed_book):
+    done = call(executed_book, "execute")
+    assert done.output == "stein/tiny: up to date\n"
+
+
+def test_ledger_lists_the_claims(call, executed_book):
+    rows = json.loads(call(executed_book, "ledger", "--json").output)
+    assert [row["claim"] for row in rows] == [
+        "The mean is zero",
+        "The draws spread",
+        "The first draw is positive",
+    ]
+    keys = "part chapter claim paper measured uncertainty rule kind verdict held_over_seeds gpu_verdict"
+    assert list(rows[0]) == keys.split()
+    assert rows[0] | {"measured": 0} == {
+        "part": "stein",
+        "chapter": "tiny",
+        "claim": "The mean is zero",
+        "paper": "exact",
+        "measured": 0,
+        "uncertainty": 1.0,
+        "rule": "in [−4, 4]",
+        "kind": "statistical",
+        "verdict": "reproduced",
+        "held_over_seeds": None,
+        "gpu_verdict": None,
+    }
+    text = call(executed_book, "ledger").output
+    n_reproduced = sum(row["verdict"] == "reproduced" for row in rows)
+    assert f"{n_reproduced} of 3 claims reproduced" in text
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("command", ["execute"])
+def test_an_unknown_chapter_is_exit_2_and_one_line(call, tiny_book, command):
+    done = call(tiny_book, command, "tinny")
+    assert done.exit_code == 2
+    assert done.output == "Error: no chapter 'tinny'; did you mean 'tiny'?\n"
+
+
+def test_papermill_works_on_the_plain_notebook_from_any_folder(executed_book, tmp_path):
+    made = tmp_path / "made.ipynb"
+    notebook = executed_book / "notebooks" / "stein" / "tiny.ipynb"
+    command = [sys.executable, "-m", "papermill", notebook, made, "-p", "n_draws", "7", "--no-progress-bar"]
+    subprocess.run([str(word) for word in command], cwd=tmp_path, check=True, capture_output=True)
+    cells = json.loads(made.read_text())["cells"]
+    assert any("n_draws = 7" in "".join(cell["source"]) for cell in cells)
