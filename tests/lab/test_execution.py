@@ -14,7 +14,7 @@ def no_papermill(monkeypatch):
     def refuse(*_arguments, **_options):
         raise AssertionError("nothing should have been executed")
 
-    monkeypatch.setattr(execution, "execute_cells", refuse)
+    monkeypatch.setattr(execution, "execute_notebook", refuse)
 
 
 def test_an_executed_chapter_agrees_with_its_source(executed_book):

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,48 +75,73 @@ def execute_in_place(chapter: Chapter, *, force: bool = False) -> bool:
         if not sources_agree(chapter):
             _save(chapter, _with_outputs_of(chapter.cells, nbformat.read(chapter.notebook, as_version=4)))
         return False
-    executed = execute_cells(chapter.cells, chapter.name)
+    try:
+        executed = nbformat.reads(execute_notebook(nbformat.writes(chapter.cells)), as_version=4)
+    except RunFailedError as failure:
+        raise BookError(f"{chapter.name}: {failure}") from failure
     _check_quiet(executed, chapter.name)
     _save(chapter, executed)
     return True
 
 
-def execute_cells(
-    notebook: NotebookNode, name: str, parameters: dict[str, Any] | None = None
-) -> NotebookNode:
-    """Execute a notebook with papermill, from a folder of its own.
+class RunFailedError(Exception):
+    """A notebook raised. It carries what a reader needs to see why.
+
+    Parameters
+    ----------
+    reason
+        The error in one line.
+    traceback
+        The whole traceback.
+    notebook
+        The notebook up to the error, as JSON.
+    """
+
+    def __init__(self, reason: str, traceback: str, notebook: str) -> None:
+        super().__init__(reason, traceback, notebook)  # all arguments: so that it survives pickling
+        self.reason = reason
+        self.traceback = traceback
+        self.notebook = notebook
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def execute_notebook(notebook: str, parameters: Mapping[str, Any] | None = None) -> str:
+    """Execute a notebook with papermill, in an empty folder.
 
     Parameters
     ----------
     notebook
-        What to execute.
-    name
-        What to call it in messages.
+        What to execute, as JSON.
     parameters
         Injected after the cell tagged `parameters`.
 
     Returns
     -------
-    The executed notebook.
+    The executed notebook, as JSON.
 
     Raises
     ------
-    BookError
-        If a cell raises: with its traceback's last line.
+    RunFailedError
+        If a cell raises.
     """
     import papermill
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="regularity-") as folder:
         given, made = Path(folder, "given.ipynb"), Path(folder, "made.ipynb")
-        nbformat.write(notebook, given)
-        options = {"kernel_name": "python3", "progress_bar": False, "cwd": folder}
+        given.write_text(notebook, encoding="utf-8")
+        options: dict[str, Any] = {"kernel_name": "python3", "progress_bar": False}
+        options["resources"] = {"metadata": {"path": folder}}  # papermill's cwd would move this process
+        options["extra_arguments"] = ["--log-level=ERROR"]  # ipykernel warns of each connection over TCP
         try:
-            papermill.execute_notebook(given, made, parameters or {}, **options)
+            papermill.execute_notebook(given, made, dict(parameters or {}), **options)
         except papermill.PapermillExecutionError as error:
-            raise BookError(
-                f"{name}: cell {error.exec_count} raised {error.ename}: {error.evalue}"
-            ) from error
-        return nbformat.read(made, as_version=4)
+            reason = f"cell {error.exec_count} raised {error.ename}: {error.evalue}"
+            raise RunFailedError(
+                reason, "\n".join(error.traceback), made.read_text(encoding="utf-8")
+            ) from None
+        return made.read_text(encoding="utf-8")
 
 
 def _check_quiet(notebook: NotebookNode, name: str) -> None:

@@ -11,7 +11,7 @@ from cycler import cycler
 from matplotlib.figure import Figure
 
 ACCENT = "#0072B2"
-BASELINE = "#8C8C8C"
+BASELINE = "#767676"
 PALETTE = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 WIDTH = 7.0
 
