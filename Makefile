@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: book test lab serve execute clean help
+.PHONY: book test bench lab serve execute clean help
 .DEFAULT_GOAL := help
 
 help:  ## say what the targets do
@@ -24,6 +24,13 @@ test: .venv/.installed book  ## everything that CI runs
 	$(BIN)/pytest -n $(WORKERS) -m bad_input
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 	$(BIN)/pytest -m site
+
+.venv/.bench: .venv/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
+
+bench: .venv/.bench  ## time each method against its peer, into benchmarks/results.json
+	$(BIN)/pytest benchmarks
 
 lab: .venv/.installed  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks

@@ -189,7 +189,9 @@ def test_monte_carlo_divergence_is_unbiased(forward):
     matrix = torch.randn(6, 6, generator=seeded(), dtype=torch.float64)
     rows = torch.zeros(40_000, 6, dtype=torch.float64)
     value = torch.zeros_like(rows) if forward else None
-    estimates = monte_carlo_divergence(lambda points: points @ matrix.T, rows, value=value, generator=seeded(1))
+    estimates = monte_carlo_divergence(
+        lambda points: points @ matrix.T, rows, value=value, generator=seeded(1)
+    )
     standard_error = estimates.std() / math.sqrt(len(rows))
     assert (estimates.mean() - matrix.trace()).abs() < 4 * standard_error
 
@@ -240,7 +242,9 @@ def test_sure_agrees_with_deepinv():
         network.bias.zero_()
     noisy = torch.randn(400, 1, 6, 6, generator=seeded(1))
     denoised = network(noisy).detach()
-    divergence = exact_divergence(lambda rows: network(rows.view(-1, 1, 6, 6)).flatten(1), noisy.flatten(1)).detach()
+    divergence = exact_divergence(
+        lambda rows: network(rows.view(-1, 1, 6, 6)).flatten(1), noisy.flatten(1)
+    ).detach()
     ours = sure_gaussian(denoised, noisy, 0.5, divergence).mean() / 36
     peer = deepinv.loss.SureGaussianLoss(sigma=0.5, tau=1e-2, rng=seeded(2))
     physics = deepinv.physics.Denoising(deepinv.physics.GaussianNoise(0.5))
@@ -284,7 +288,9 @@ def test_negative_observations_are_refused(family):
 @pytest.mark.bad_input
 @pytest.mark.parametrize("family", TWEEDIE)
 def test_shapes_and_numbers_are_checked(family):
-    with pytest.raises(ValueError, match=r"score must have the shape of noisy; got \(3, 2\) for noisy \(2, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"score must have the shape of noisy; got \(3, 2\) for noisy \(2, 3\)"
+    ):
         TWEEDIE[family](GOOD[0], torch.zeros(3, 2), 5.0)
     with pytest.raises(ValueError, match="score must be finite; got NaN or infinity"):
         TWEEDIE[family](GOOD[0], torch.full((2, 3), torch.nan), 5.0)
@@ -294,7 +300,9 @@ def test_shapes_and_numbers_are_checked(family):
 
 @pytest.mark.bad_input
 def test_observations_off_the_lattice_are_warned_of():
-    with pytest.warns(UserWarning, match=r"2 of 3 observations are no multiples of gain; is gain=0.1 wrong\?"):
+    with pytest.warns(
+        UserWarning, match=r"2 of 3 observations are no multiples of gain; is gain=0.1 wrong\?"
+    ):
         tweedie_poisson(torch.tensor([0.2, 0.25, 0.31]), torch.zeros(3), 0.1)
     tweedie_poisson(torch.tensor([0.2, 0.25]), torch.zeros(2), 0.1, check_lattice=False)  # warns of nothing
 

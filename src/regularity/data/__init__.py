@@ -1,7 +1,8 @@
-"""Data sets: photographs that come with installed packages, and sets fetched from their public homes.
+"""Data sets: photographs and counts that come with installed packages, and sets fetched from their public homes.
 
 Bundled, never a download: :func:`photograph`, :func:`load_photographs`, :func:`photograph_names`, with
-:func:`block_mean` and :func:`centre_crop` to bring them to size.
+:func:`block_mean` and :func:`centre_crop` to bring them to size; counts, :func:`load_star98` and
+:func:`load_rand_health`.
 
 Fetched, checked by SHA-256 and cached: :func:`load_mnist`, :func:`load_bsd68`, :func:`load_set12`. The
 environment variable ``REGULARITY_DATA`` names a folder that holds the files already (a local mirror), and
@@ -15,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from regularity.data.counts import load_rand_health, load_star98
     from regularity.data.fetched import load_bsd68, load_mnist, load_set12
     from regularity.data.photographs import (
         block_mean,
@@ -30,7 +32,9 @@ __all__ = [
     "load_bsd68",
     "load_mnist",
     "load_photographs",
+    "load_rand_health",
     "load_set12",
+    "load_star98",
     "photograph",
     "photograph_names",
 ]
@@ -39,7 +43,13 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "fetched" if name in {"load_bsd68", "load_mnist", "load_set12"} else "photographs"
+    home = {
+        "load_bsd68": "fetched",
+        "load_mnist": "fetched",
+        "load_rand_health": "counts",
+        "load_set12": "fetched",
+        "load_star98": "counts",
+    }.get(name, "photographs")
     return getattr(import_module(f"{__name__}.{home}"), name)
 
 

@@ -59,14 +59,13 @@ def _matern(
     points: Tensor, others: Tensor, parameters: KernelParameters
 ) -> tuple[Float[Tensor, "*batch q n"], Float[Tensor, "*batch q n"]]:
     """Kernel k(r) and −(dk/dr)/r, where r is the scaled distance."""
-    left = points / parameters.lengthscale[..., None, :]
-    right = others / parameters.lengthscale[..., None, :]
-    inner = left @ right.mT
+    scale = math.sqrt(5) / parameters.lengthscale[..., None, :]
+    left, right = scale * points, scale * others
     norms = left.square().sum(dim=-1)[..., None] + right.square().sum(dim=-1)[..., None, :]
-    scaled = torch.sub(norms, inner, alpha=2).clamp_min_(0).mul_(5).sqrt_()  # √5 r
+    scaled = norms.sub_(left @ right.mT, alpha=2).clamp_min_(0).sqrt_()  # √5 r
     decay = torch.exp(-scaled).mul_(parameters.variance[..., None, None])
     slope = (scaled + 1).mul_(decay)
-    return torch.addcmul(slope, scaled.square_(), decay, value=1 / 3), slope * (5 / 3)
+    return torch.addcmul(slope, scaled.square_(), decay, value=1 / 3), slope.mul_(5 / 3)
 
 
 def _factorise(kernel: Tensor, noise: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
@@ -190,3 +190,20 @@ def hypervolume(
     corner = torch.minimum(points.amin(dim=-2), reference)
     free = hypervolume_improvement(corner[..., None, :], points, reference)
     return (reference - corner).prod(dim=-1) - free[..., 0]
+
+
+def nondominated(points: Float[Tensor, "*batch n m"]) -> Bool[Tensor, "*batch n"]:
+    """Say which points of a set no other point dominates.
+
+    Parameters
+    ----------
+    points
+        Objective values, minimised; any number of objectives.
+
+    Returns
+    -------
+    True for the points that no other is at least as good as in every objective and better in one.
+    """
+    one, other = points[..., :, None, :], points[..., None, :, :]
+    dominated = (other <= one).all(dim=-1) & (other < one).any(dim=-1)
+    return ~dominated.any(dim=-1)

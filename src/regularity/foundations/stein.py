@@ -133,6 +133,8 @@ def tweedie_gamma(
     noisy: Float[Tensor, "*shape"],
     score: Float[Tensor, "*shape"],
     shape: float | Float[Tensor, "*#shape"],
+    *,
+    check_denominator: bool = True,
 ) -> Float[Tensor, "*shape"]:
     """Estimate the intensity under multiplicative Gamma noise, from the score of the noisy data.
 
@@ -144,6 +146,8 @@ def tweedie_gamma(
         ∇ log p(y) at the observations.
     shape
         Shape of the Gamma law, above one; a number, or a tensor that broadcasts to `noisy`.
+    check_denominator
+        Warn when a denominator is not positive. A scan over shapes, most of them wrong, sets it to False.
 
     Returns
     -------
@@ -171,7 +175,7 @@ def tweedie_gamma(
     _check_pair(noisy, score)
     _check_not_negative(noisy, "Gamma")
     denominator = (shape - 1) - noisy * score
-    n_clamped = int((denominator <= 0).sum())
+    n_clamped = int((denominator <= 0).sum()) if check_denominator else 0
     if n_clamped:
         message = (
             f"clamped {n_clamped} of {noisy.numel()} denominators (shape − 1) − y·score that are not positive"
@@ -193,6 +197,7 @@ def monte_carlo_divergence(
     step: float = 1e-2,
     value: Float[Tensor, "n *dims"] | None = None,
     generator: torch.Generator | None = None,
+    share_direction: bool = False,
 ) -> Float[Tensor, " n"]:
     """Estimate the divergence of `estimator` at each observation from one random direction.
 
@@ -213,6 +218,8 @@ def monte_carlo_divergence(
         two, with a bias of O(step²).
     generator
         Source of the direction.
+    share_direction
+        One direction for all rows, so that their divergences can be compared; False: one a row.
 
     Returns
     -------
@@ -228,7 +235,8 @@ def monte_carlo_divergence(
     Ramani, Blu and Unser (2008), Monte-Carlo SURE, Theorem 2.
     """
     check_positive("step", step)
-    direction = standard_normal_like(observations, generator)
+    drawn = standard_normal_like(observations[:1] if share_direction else observations, generator)
+    direction = drawn.expand_as(observations)
     forward = estimator(observations + step * direction)
     if value is not None:
         slope = (forward - value) / step
@@ -254,6 +262,11 @@ def exact_divergence(
     Returns
     -------
     The divergence at each row.
+
+    Examples
+    --------
+    >>> exact_divergence(torch.square, torch.tensor([[1.0, 3.0]]))
+    tensor([8.])
     """
 
     def of_one(row: Tensor) -> Tensor:
@@ -330,10 +343,14 @@ def check_counts(successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n
         a unit has fewer than two trials.
     """
     if successes.shape[-1:] != trials.shape:
-        raise ValueError(f"trials must have one entry a unit; got {len(trials)} for {successes.shape[-1]} units")
+        raise ValueError(
+            f"trials must have one entry a unit; got {len(trials)} for {successes.shape[-1]} units"
+        )
     for name, counts in (("successes", successes), ("trials", trials)):
         if not bool((counts == counts.round()).all()) or not bool(torch.isfinite(counts).all()):
-            raise ValueError(f"{name} must be whole numbers; got {counts[counts != counts.round()][:3].tolist()}")
+            raise ValueError(
+                f"{name} must be whole numbers; got {counts[counts != counts.round()][:3].tolist()}"
+            )
     if bool((trials < 2).any()):
         unit = int((trials < 2).nonzero()[0])
         raise ValueError(
@@ -481,8 +498,8 @@ def median_bandwidth(
         raise ValueError(f"power must be 1 or 2; got {power}")
     check_positive("scale", scale)
     check_positive("floor", floor)
-    ordered = squared_distances.detach().flatten(-2).sort(dim=-1).values
-    median = (ordered[..., (n * n - 1) // 2] + ordered[..., n * n // 2]) / 2
+    pairs = squared_distances.detach().flatten(-2)
+    median = (pairs.kthvalue((n * n + 1) // 2).values + pairs.kthvalue(n * n // 2 + 1).values) / 2
     return torch.where(median > 0, scale * median**power / math.log(n), floor)
 
 

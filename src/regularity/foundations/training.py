@@ -85,8 +85,8 @@ def fit(
     ...     x = torch.rand(8, 1, generator=random)
     ...     return (line(x) - (2 * x + 1)).square().mean()
     >>> history = fit(line, loss, n_steps=500, learning_rate=0.1, generator=random)
-    >>> print(f"slope {line.weight.item():.2f}, intercept {line.bias.item():.2f}")
-    slope 2.00, intercept 1.00
+    >>> print(f"slope {line.weight.item():.1f}, intercept {line.bias.item():.1f}")
+    slope 2.0, intercept 1.0
     """
     for name, value in (
         ("n_steps", n_steps),

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.special import ndtri
@@ -20,6 +21,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
+from regularity.foundations.noise import check_positive
 from regularity.foundations.stein import binomial_variance, check_counts
 
 Predictor = Callable[[Int[Tensor, " train"], Int[Tensor, " held_out"]], Float[Tensor, "*draws held_out"]]
@@ -72,7 +74,9 @@ def proportions(
         If the counts are not binomial or a unit has fewer than two trials.
     """
     variances = binomial_variance(successes, trials)
-    return Measurements(successes / trials, variances * (trials - 1) / trials if plug_in else variances, trials)
+    return Measurements(
+        successes / trials, variances * (trials - 1) / trials if plug_in else variances, trials
+    )
 
 
 def differences(
@@ -129,7 +133,7 @@ def arcsine(successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n"]) -
 
     References
     ----------
-    Brown (2008), In-season prediction of batting averages, Section 2.
+    Brown (2008), In-season prediction of batting averages.
     """
     check_counts(successes, trials)
     values = torch.asin(torch.sqrt((successes + 0.25) / (trials + 0.5)))
@@ -182,7 +186,9 @@ def pulls(sizes: Float[Tensor, " n"], strengths: Float[Tensor, "*k"]) -> Float[T
 
 
 def shrink(
-    measurements: Measurements, predictions: Float[Tensor, "*draws n"], strength: float | Float[Tensor, "*draws"]
+    measurements: Measurements,
+    predictions: Float[Tensor, "*draws n"],
+    strength: float | Float[Tensor, "*#draws"],
 ) -> Float[Tensor, "*draws n"]:
     """Pull each value towards its prediction: m + n/(n + λ) · (value − m).
 
@@ -213,6 +219,13 @@ def shrink(
     if not bool((strength >= 0).all()):
         raise ValueError(f"strength must not be negative; got {strength.min().item():g}")
     _check_predictions(measurements, predictions)
+    outside = (predictions < measurements.low) | (predictions > measurements.high)
+    if bool(outside.any()):
+        message = (
+            f"{int(outside.sum())} of {predictions.numel()} predictions are outside "
+            f"[{measurements.low:g}, {measurements.high:g}]"
+        )
+        warnings.warn(message, stacklevel=2)
     return measurements.values + pulls(measurements.sizes, strength) * (predictions - measurements.values)
 
 
@@ -239,11 +252,6 @@ def sure_curve(
     ValueError
         If the strengths are not increasing and non-negative, the predictions' number is wrong or one is NaN.
 
-    Warns
-    -----
-    UserWarning
-        If a prediction is outside the range of the parameters.
-
     References
     ----------
     Chen and Lei (2025), Compound estimation for binomials, Section 2.
@@ -259,7 +267,7 @@ def loss_curve(
     measurements: Measurements,
     predictions: Float[Tensor, "*draws n"],
     strengths: Float[Tensor, " k"],
-    truth: Float[Tensor, "*draws n"],
+    truth: Float[Tensor, "*#draws n"],
 ) -> Float[Tensor, "*draws k"]:
     """Mean squared error of `shrink` at every strength, for those who know the truth.
 
@@ -348,7 +356,7 @@ def choose_by_sure(
     References
     ----------
     Chen and Lei (2025), Compound estimation for binomials, Sections 2 and 3; Xie, Kou and Brown (2012), SURE
-    estimates for a heteroscedastic hierarchical model, Section 2.
+    estimates for a heteroscedastic hierarchical model.
     """
     if bool((measurements.variances == 0).all(dim=-1).any()):
         warnings.warn(
@@ -360,24 +368,27 @@ def choose_by_sure(
         strength = strengths[curve.argmin(dim=-1)]
         return Shrinkage(shrink(measurements, predictions, strength), strength, None, curve)
 
-    _check_strengths(strengths)
-    values = measurements.values
+    values, variances = measurements.values, measurements.variances
+    curve = _error_curve(variances, variances, values.square(), measurements.sizes, strengths)
     weights = pulls(measurements.sizes, strengths).square()
     total = weights.sum(dim=-1)
     # At λ = 0 nothing is pulled and the centre does not matter.
     centres = torch.where(total > 0, values @ weights.T / total, values.mean(dim=-1, keepdim=True))
     # Σ weights·(values − centre)² = Σ weights·values² − total·centre² at the weighted mean.
-    curve = _error_curve(
-        measurements.variances, measurements.variances, values.square(), measurements.sizes, strengths
-    )
     curve = curve - total * centres.square() / len(measurements.sizes)
+    return _lowest(measurements, strengths, centres, curve)
+
+
+def _lowest(measurements: Measurements, strengths: Tensor, centres: Tensor, curve: Tensor) -> Shrinkage:
+    """Shrink with the strength at the curve's minimum, towards the centre for that strength."""
     best = curve.argmin(dim=-1, keepdim=True)
     centre, strength = centres.gather(-1, best), strengths[best[..., 0]]
-    return Shrinkage(shrink(measurements, centre.expand_as(values), strength), strength, centre[..., 0], curve)
+    estimates = shrink(measurements, centre.expand_as(measurements.values), strength)
+    return Shrinkage(estimates, strength, centre[..., 0], curve)
 
 
 def best_loss(
-    measurements: Measurements, strengths: Float[Tensor, " k"], truth: Float[Tensor, "*draws n"]
+    measurements: Measurements, strengths: Float[Tensor, " k"], truth: Float[Tensor, "*#draws n"]
 ) -> Float[Tensor, "*draws"]:
     """Least mean squared error over all strengths and all common centres in range: the oracle of `choose_by_sure`.
 
@@ -432,14 +443,9 @@ def shrink_monotonically(
     ValueError
         If the predictions' number is wrong or one is NaN.
 
-    Warns
-    -----
-    UserWarning
-        If a prediction is outside the range of the parameters.
-
     References
     ----------
-    Xie, Kou and Brown (2012), SURE estimates for a heteroscedastic hierarchical model, Section 4.
+    Xie, Kou and Brown (2012), SURE estimates for a heteroscedastic hierarchical model.
     """
     _check_predictions(measurements, predictions)
     sizes, group = measurements.sizes.unique(return_inverse=True)  # in increasing order
@@ -449,13 +455,290 @@ def shrink_monotonically(
         return terms.new_zeros(*terms.shape[:-1], len(sizes)).index_add_(-1, group, terms)
 
     # A group's estimated risk is gap·(w − 1)² + (2w − 1)·variance: a parabola with its minimum at 1 − variance/gap.
-    gaps, variances = group_sums(gap.square()), group_sums(measurements.variances.expand_as(gap))
-    gaps = gaps.clamp_min(torch.finfo(gaps.dtype).tiny)
-    targets = (1 - variances / gaps).clamp(-1, 1)  # at gap 0 any weight gives the same estimate
-    weights = [
-        isotonic_regression(target, sample_weight=weight, y_min=0, y_max=1)
-        for target, weight in zip(
-            targets.flatten(0, -2).cpu().numpy(), gaps.flatten(0, -2).cpu().numpy(), strict=True
-        )
-    ]
-    return predictions + gap * torch.as_tensor(weights).to(gap).view(*gaps.shape)[..., group]
+    gaps = group_sums(gap.square()).clamp_min(1e-12)  # without a gap any weight gives the same estimate
+    targets = 1 - group_sums(measurements.variances.expand_as(gap)) / gaps
+    rows = zip(*(sums.reshape(-1, len(sizes)).cpu().numpy() for sums in (targets, gaps)), strict=True)
+    weights = [isotonic_regression(target, sample_weight=sums, y_min=0, y_max=1) for target, sums in rows]
+    return predictions + gap * torch.as_tensor(np.stack(weights)).to(gap).view_as(gaps)[..., group]
+
+
+def risk_interval(
+    terms: Float[Tensor, "*draws n"], level: float = 0.95
+) -> tuple[Float[Tensor, "*draws"], Float[Tensor, "*draws"]]:
+    """Confidence interval for a mean risk from the units' unbiased terms, or for a gain from their differences.
+
+    The units' risks differ, so that the variance over units overstates the sampling variance: the interval is
+    conservative.
+
+    Parameters
+    ----------
+    terms
+        One term a unit, independent over units, at fixed predictions and strength.
+    level
+        Coverage, between 0 and 1.
+
+    Returns
+    -------
+    low, high
+        The mean ± z · standard deviation / √n.
+
+    Raises
+    ------
+    ValueError
+        If `level` is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1; got {level}")
+    half = ndtri((1 + level) / 2) * terms.std(dim=-1) / math.sqrt(terms.shape[-1])
+    mean = terms.mean(dim=-1)
+    return mean - half, mean + half
+
+
+# --- Predictions to shrink to, for `regularity.foundations.cross_fitting.cross_fit` -------------------------------
+
+
+def pooled_mean(successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n"]) -> Predictor:
+    """Predict every unit by the pooled rate ΣX / Σn of the units that are trained on.
+
+    Parameters
+    ----------
+    successes, trials
+        The counts.
+
+    Returns
+    -------
+    ``predict(train, held_out)``.
+    """
+
+    def predict(train: Tensor, held_out: Tensor) -> Tensor:
+        rate = successes[..., train].sum(dim=-1, keepdim=True) / trials[train].sum()
+        return rate.expand(*successes.shape[:-1], len(held_out))
+
+    return predict
+
+
+def ridge_regression(
+    covariates: Float[Tensor, "n d"],
+    successes: Float[Tensor, "*draws n"],
+    trials: Float[Tensor, " n"],
+    *,
+    penalty: float = 5.0,
+) -> Predictor:
+    """Predict rates by ridge regression on standardised covariates, each unit weighted by its number of trials.
+
+    Parameters
+    ----------
+    covariates
+        Any units; none constant.
+    successes, trials
+        The counts.
+    penalty
+        On the squared coefficients; the intercept is free.
+
+    Returns
+    -------
+    ``predict(train, held_out)``, clipped to [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If `penalty` is not positive.
+    """
+    check_positive("penalty", penalty)
+    standard = (covariates - covariates.mean(dim=0)) / covariates.std(dim=0)
+    design = torch.cat([torch.ones_like(standard[:, :1]), standard], dim=1)
+    penalties = penalty * torch.eye(design.shape[1], dtype=design.dtype, device=design.device)
+    penalties[0, 0] = 0
+
+    def predict(train: Tensor, held_out: Tensor) -> Tensor:
+        rows = design[train]
+        gram = rows.T @ (trials[train, None] * rows) + penalties
+        coefficients = torch.linalg.solve(gram, (successes[..., train] @ rows)[..., None])[..., 0]
+        return (coefficients @ design[held_out].T).clamp(0, 1)
+
+    return predict
+
+
+def random_forest(
+    covariates: Float[Tensor, "n d"],
+    successes: Float[Tensor, " n"],
+    trials: Float[Tensor, " n"],
+    *,
+    n_trees: int = 80,
+    min_leaf: int = 5,
+    seed: int = 0,
+) -> Predictor:
+    """Predict rates by scikit-learn's random forest, each unit weighted by its number of trials.
+
+    Parameters
+    ----------
+    covariates
+        Any units.
+    successes, trials
+        The counts of one draw.
+    n_trees, min_leaf
+        Number of trees, and least number of units in a leaf. Each split looks at half the covariates.
+    seed
+        Of the forest.
+
+    Returns
+    -------
+    ``predict(train, held_out)``.
+    """
+    features, rates, weights = (part.cpu().numpy() for part in (covariates, successes / trials, trials))
+
+    def predict(train: Tensor, held_out: Tensor) -> Tensor:
+        seen, asked = train.cpu().numpy(), held_out.cpu().numpy()
+        options = {"min_samples_leaf": min_leaf, "max_features": 0.5, "random_state": seed}
+        forest = RandomForestRegressor(n_trees, **options)
+        forest.fit(features[seen], rates[seen], sample_weight=weights[seen])
+        return torch.as_tensor(forest.predict(features[asked])).to(successes)
+
+    return predict
+
+
+# --- What it is compared with: empirical Bayes --------------------------------------------------------------------
+
+
+def choose_by_likelihood(
+    successes: Float[Tensor, "*draws n"],
+    trials: Float[Tensor, " n"],
+    strengths: Float[Tensor, " k"],
+    predictions: Float[Tensor, "*draws n"] | None = None,
+) -> Shrinkage:
+    """Shrink by the beta-binomial model of most likelihood: the same estimates as by SURE, another criterion.
+
+    Under the prior p ~ Beta(λm, λ(1 − m)) the posterior mean is m + n/(n + λ) · (p̂ − m).
+
+    Parameters
+    ----------
+    successes, trials
+        The counts.
+    strengths
+        Increasing strengths λ; 0 and ∞, where there is no such prior, are left out.
+    predictions
+        m, taken to the nearest of 0.001 and 0.999 where it lies beyond. None: one centre for all units is chosen as
+        well.
+
+    Returns
+    -------
+    The estimates and the choice, for each draw on its own; the curve is minus the log-likelihood, up to a constant.
+
+    Raises
+    ------
+    ValueError
+        As for `choose_by_sure`.
+
+    """
+    measurements = proportions(successes, trials)
+    _check_strengths(strengths)
+    strengths = strengths[(strengths > 0) & strengths.isfinite()]
+    if predictions is not None:
+        _check_predictions(measurements, predictions)
+        m = predictions.clamp(1e-3, 1 - 1e-3)
+        curve = torch.stack([_beta_binomial_loss(successes, trials, m, s) for s in strengths], dim=-1)
+        strength = strengths[curve.argmin(dim=-1)]
+        return Shrinkage(shrink(measurements, m, strength), strength, None, curve)
+    centres, curve = _profile_likelihood(successes, trials, strengths)
+    return _lowest(measurements, strengths, centres, curve)
+
+
+def _beta_binomial_loss(successes: Tensor, trials: Tensor, m: Tensor, strength: Tensor) -> Tensor:
+    """Minus the log-likelihood, without its binomial coefficients."""
+    a, b = strength * m, strength * (1 - m)
+    terms = (
+        torch.lgamma(successes + a) - torch.lgamma(a) + torch.lgamma(trials - successes + b) - torch.lgamma(b)
+    )
+    common = torch.lgamma(trials + strength) - torch.lgamma(strength)
+    return common.sum() - terms.sum(dim=-1)
+
+
+def _profile_likelihood(successes: Tensor, trials: Tensor, strengths: Tensor) -> tuple[Tensor, Tensor]:
+    """For each strength the centre of most likelihood, and minus the log-likelihood there.
+
+    Γ(x + a)/Γ(a) is the product of a + j over j < x. So only the numbers of units with X > j, n − X > j and n > j
+    matter, and the log-likelihood is concave in the centre: Newton's method, kept inside (0, 1).
+    """
+    j = torch.arange(int(trials.max()), dtype=trials.dtype, device=trials.device)
+    hits, misses, both = (
+        (counts[..., None] > j).sum(dim=-2, keepdim=True).to(trials)
+        for counts in (successes, trials - successes, trials)
+    )
+    s = strengths[:, None]
+    m = (hits.sum(dim=-1, keepdim=True) / trials.sum()).clamp(1e-3, 1 - 1e-3)
+    for _ in range(20):
+        above, below = s / (s * m + j), s / (s * (1 - m) + j)
+        slope = (hits * above - misses * below).sum(dim=-1, keepdim=True)
+        curvature = (hits * above.square() + misses * below.square()).sum(dim=-1, keepdim=True)
+        m = torch.minimum(torch.maximum(m + slope / curvature, m / 2), (1 + m) / 2)
+    terms = hits * torch.log(s * m + j) + misses * torch.log(s * (1 - m) + j) - both * torch.log(s + j)
+    return m[..., 0], -terms.sum(dim=-1)
+
+
+def npmle(
+    successes: Float[Tensor, "*draws n"],
+    trials: Float[Tensor, " n"],
+    *,
+    n_points: int = 100,
+    n_steps: int = 300,
+) -> Float[Tensor, "*draws n"]:
+    """Estimate each rate by its posterior mean under the prior of most likelihood, whatever its shape.
+
+    Parameters
+    ----------
+    successes, trials
+        The counts.
+    n_points
+        Points of the prior's grid on (0, 1).
+    n_steps
+        Steps of expectation maximisation, from the uniform prior.
+
+    Returns
+    -------
+    The estimates.
+
+    Raises
+    ------
+    ValueError
+        If the counts are not binomial or a unit has fewer than two trials.
+
+    References
+    ----------
+    Kiefer and Wolfowitz (1956), Consistency of the maximum likelihood estimator in the presence of infinitely many
+    incidental parameters; Laird (1978), Nonparametric maximum likelihood estimation of a mixing distribution.
+    """
+    check_counts(successes, trials)
+    points = (torch.arange(n_points, dtype=trials.dtype, device=trials.device) + 0.5) / n_points
+    # Units with the same counts are alike: work on the pairs (n, X) that occur.
+    base = trials.max() + 1
+    pairs, place = (trials * base + successes).unique(return_inverse=True)
+    n, x = (pairs // base)[:, None], (pairs % base)[:, None]
+    likelihood = torch.exp(x * torch.log(points) + (n - x) * torch.log1p(-points))
+    likelihood = likelihood / likelihood.amax(dim=1, keepdim=True)
+    shape = (*successes.shape[:-1], len(pairs))
+    multiplicity = likelihood.new_zeros(shape).scatter_add_(-1, place, torch.ones_like(successes))
+    prior = likelihood.new_full((*successes.shape[:-1], n_points), 1 / n_points)
+    for _ in range(n_steps):
+        prior = prior * ((multiplicity / (prior @ likelihood.T)) @ likelihood) / len(trials)
+    means = (prior * points) @ likelihood.T / (prior @ likelihood.T)
+    return means.gather(-1, place)
+
+
+# --- Checks at the door -------------------------------------------------------------------------------------------
+
+
+def _check_strengths(strengths: Tensor) -> None:
+    if len(strengths) == 0:
+        raise ValueError("strengths must not be empty")
+    if bool((strengths < 0).any()) or bool(strengths.isnan().any()):
+        raise ValueError(f"strengths must not be negative; got {strengths.min().item():g}")
+    if bool((strengths[1:] <= strengths[:-1]).any()):
+        raise ValueError("strengths must increase; got values out of order")
+
+
+def _check_predictions(measurements: Measurements, predictions: Tensor) -> None:
+    n_units = measurements.values.shape[-1]
+    if predictions.shape[-1:] != (n_units,):
+        raise ValueError(f"predictions must have one entry a unit, {n_units}; got {tuple(predictions.shape)}")
+    if bool(predictions.isnan().any()):
+        raise ValueError(f"predictions must be numbers; got {int(predictions.isnan().sum())} NaN")

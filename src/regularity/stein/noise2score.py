@@ -65,6 +65,11 @@ def perturbation_schedule(
     References
     ----------
     Kim and Ye (2021), Noise2Score, Section 3.1 and its supplement.
+
+    Examples
+    --------
+    >>> [round(perturbation_schedule(step, 5, start=0.5, end=0.1, fraction=0.8), 2) for step in range(5)]
+    [0.4, 0.3, 0.2, 0.1, 0.1]
     """
     check_positive("end", end)
     if end > start:
@@ -199,6 +204,13 @@ def total_variation(images: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
     Returns
     -------
     One value an image.
+
+    Examples
+    --------
+    A chessboard changes by 1 at each step, both ways:
+
+    >>> total_variation(torch.tensor([[[[0.0, 1.0], [1.0, 0.0]]]]))
+    tensor([2.])
     """
     horizontal = images.diff(dim=-1).abs().flatten(1).mean(dim=1)
     return horizontal + images.diff(dim=-2).abs().flatten(1).mean(dim=1)
@@ -302,6 +314,14 @@ def estimate_noise_parameter(
     References
     ----------
     Kim and Ye (2021), Noise2Score, Section 3.3.
+
+    Examples
+    --------
+    White texture of mean 2 and standard deviation 3 has score −(y − 2)/9; the scan takes all of it for noise:
+
+    >>> y = torch.tensor([[[[-1.0, 5.0], [5.0, -1.0]]]])
+    >>> estimate_noise_parameter(y, -(y - 2) / 9, lambda y, score, std: y + std**2 * score, [1.0, 2.0, 3.0, 4.0]).value
+    tensor([3.])
     """
     values = [float(value) for value in grid]
     if len(values) < 3:
@@ -449,7 +469,7 @@ def noise2void_loss(
     denoiser
         The map under training.
     noisy
-        Noisy images, sides larger than `radius`.
+        Noisy images, sides of at least 2·radius.
     generator
         Source of the hidden pixels and of their substitutes.
     fraction
@@ -464,7 +484,7 @@ def noise2void_loss(
     Raises
     ------
     ValueError
-        If `fraction` is not in (0, 1) or `radius` is below one.
+        If `fraction` is not in (0, 1), `radius` is below one, or a side is below 2·radius.
 
     References
     ----------
@@ -475,6 +495,10 @@ def noise2void_loss(
     if radius < 1:
         raise ValueError(f"radius must be at least 1; got {radius}")
     height, width = noisy.shape[-2:]
+    if min(height, width) < 2 * radius:
+        raise ValueError(
+            f"image sides must be at least {2 * radius} for radius {radius}; got {height} x {width}"
+        )
     side = 2 * radius + 1
     device = generator.device if generator is not None else noisy.device
     hidden = torch.rand(noisy.shape, generator=generator, device=device) < fraction
@@ -483,12 +507,14 @@ def noise2void_loss(
     neighbour = neighbour + (neighbour >= side**2 // 2)
     hidden, neighbour = hidden.to(noisy.device), neighbour.to(noisy.device)
 
-    def reflect(position: Tensor, length: int) -> Tensor:
-        return (length - 1) - ((length - 1) - position.abs()).abs()
+    def step(centre: Tensor, offset: Tensor, length: int) -> Tensor:
+        """Go the other way where the edge is in the way: reflecting at the edge could lead back to the pixel."""
+        there = centre + offset
+        return torch.where((there < 0) | (there >= length), centre - offset, there)
 
-    rows = torch.arange(height, device=noisy.device)[:, None] + neighbour // side - radius
-    columns = torch.arange(width, device=noisy.device) + neighbour % side - radius
-    source = reflect(rows, height) * width + reflect(columns, width)
+    rows = step(torch.arange(height, device=noisy.device)[:, None], neighbour // side - radius, height)
+    columns = step(torch.arange(width, device=noisy.device), neighbour % side - radius, width)
+    source = rows * width + columns
     substitutes = noisy.flatten(2).gather(2, source.flatten(2)).view_as(noisy)
     error = denoiser(torch.where(hidden, substitutes, noisy)) - noisy
     return (hidden * error.square()).sum() / hidden.sum().clamp_min(1)
@@ -656,7 +682,7 @@ def classical_denoise(
     Raises
     ------
     ValueError
-        If `strength` or `parameter` is not positive.
+        If `strength` or `parameter` is not positive, or there is no such method.
 
     References
     ----------
@@ -664,6 +690,8 @@ def classical_denoise(
     total variation minimization and applications.
     """
     check_positive("strength", strength)
+    if method not in ("non-local means", "total variation"):
+        raise ValueError(f"method must be 'non-local means' or 'total variation'; got {method!r}")
     stable, noise_std = stabilise_variance(noisy, family, parameter)
 
     def denoise(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Each method beside its peer, timed in turns; see ``conftest.py``."""

@@ -1,0 +1,80 @@
+/* The ledger's filter, tables that scroll by keyboard, and the reader's own JupyterHub. No dependency, no request. */
+(() => {
+  "use strict";
+
+  const FIELDS = ["part", "verdict", "kind", "seeds", "gpu"];
+
+  /** Show the rows of the ledger that match the form, say how many, and keep the choice in the address. */
+  function startLedger(form) {
+    const rows = [...document.querySelectorAll("#ledger-table tbody tr")];
+    const output = form.querySelector("output");
+    const asked = new URLSearchParams(location.search);
+    for (const name of [...FIELDS, "words"]) {
+      if (asked.has(name)) form.elements[name].value = asked.get(name);
+    }
+
+    function apply() {
+      const words = form.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const wanted = FIELDS.map((name) => [name, form.elements[name].value]).filter(([, value]) => value);
+      let shown = 0;
+      for (const row of rows) {
+        const text = row.textContent.toLowerCase();
+        const matches =
+          wanted.every(([name, value]) => row.dataset[name] === value) && words.every((word) => text.includes(word));
+        row.hidden = !matches;
+        shown += matches;
+      }
+      output.value = `${shown} of ${rows.length} claims`;
+      const query = new URLSearchParams(wanted);
+      if (words.length) query.set("words", words.join(" "));
+      history.replaceState(null, "", location.pathname + (query.size ? `?${query}` : "") + location.hash);
+    }
+
+    form.addEventListener("input", apply);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("reset", () => setTimeout(apply));
+    form.hidden = false;
+    apply();
+  }
+
+  /** Ask once for the address of the reader's hub, and open the chapter there. */
+  function launchOnHub(notebook) {
+    const dialog = document.createElement("dialog");
+    dialog.className = "hub-dialog";
+    dialog.setAttribute("aria-labelledby", "hub-title");
+    dialog.innerHTML = `
+      <form method="dialog">
+        <h2 id="hub-title">Open on your JupyterHub</h2>
+        <label>Address of the hub <input type="url" required placeholder="https://hub.example.org"></label>
+        <p>It needs nbgitpuller. The address stays in this browser.</p>
+        <div><button value="open">Open</button> <button value="" formnovalidate>Cancel</button></div>
+      </form>`;
+    const input = dialog.querySelector("input");
+    try {
+      input.value = localStorage.getItem("regularity-hub") || "";
+    } catch { /* A browser that keeps nothing asks each time. */ }
+    dialog.addEventListener("close", () => {
+      if (dialog.returnValue === "open") {
+        const hub = input.value.replace(/\/+$/, "");
+        try {
+          localStorage.setItem("regularity-hub", hub);
+        } catch { /* As above. */ }
+        const query = new URLSearchParams({
+          repo: "https://github.com/regularity-book/regularity",
+          branch: "main",
+          urlpath: `lab/tree/regularity/${notebook}`,
+        });
+        window.open(`${hub}/hub/user-redirect/git-pull?${query}`, "_blank", "noopener");
+      }
+      dialog.remove();
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+  window.launchOnHub = launchOnHub;
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const form = document.getElementById("ledger-filter");
+    if (form) startLedger(form);
+  });
+})();

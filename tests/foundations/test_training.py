@@ -1,0 +1,387 @@
+"""The fit loop against Adam written out in NumPy and torch's own schedules; interruptions against a fit without."""
+
+import math
+import signal
+import subprocess
+import sys
+import threading
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from regularity.foundations.networks import UNet
+from regularity.foundations.noise import standard_normal_like
+from regularity.foundations.training import fit, run_side_by_side
+
+SCHEDULES = ["one_cycle", "constant", "halfway_tenth"]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class Point(torch.nn.Module):
+    """A point of the plane, as a network without inputs."""
+
+    def __init__(self, dtype=torch.float64):
+        super().__init__()
+        self.position = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=dtype))
+
+
+def quartic(position):
+    """A curved valley with a gradient by hand."""
+    x, y = position
+    return x**4 + 0.5 * (y - x) ** 2
+
+
+def quartic_gradient(position):
+    x, y = position
+    return np.array([4 * x**3 - (y - x), y - x])
+
+
+# --- The optimiser and its schedules ------------------------------------------------------------------------------
+
+
+def cosine(start, end, share):
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+def written_out_schedule(schedule, peak, n_steps):
+    """Learning rate and first averaging constant at each step."""
+    if schedule == "constant":
+        return [(peak, 0.9)] * n_steps
+    if schedule == "halfway_tenth":
+        return [(peak if step < n_steps // 2 else peak / 10, 0.9) for step in range(n_steps)]
+    turn, rates = (
+        0.3 * n_steps - 1,
+        [],
+    )  # up for 30 % of the steps from 1/25, then down to 1/25/10,000 at the last
+    for step in range(n_steps):
+        up, down = step / turn, (step - turn) / (n_steps - 1 - turn)
+        rate = cosine(peak / 25, peak, up) if step <= turn else cosine(peak, peak / 25e4, down)
+        beta = cosine(0.95, 0.85, up) if step <= turn else cosine(0.85, 0.95, down)
+        rates.append((rate, beta))
+    return rates
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_fit_is_adam_under_its_schedule(schedule):
+    """Algorithm 1 of Kingma and Ba in NumPy, and the schedules by their formulas."""
+    n_steps, peak, beta2 = 40, 0.05, 0.999
+    position, mean, square, losses = np.array([1.0, -2.0]), 0.0, 0.0, []
+    for step, (rate, beta1) in enumerate(written_out_schedule(schedule, peak, n_steps), start=1):
+        losses.append(quartic(position))
+        gradient = quartic_gradient(position)
+        mean = beta1 * mean + (1 - beta1) * gradient
+        square = beta2 * square + (1 - beta2) * gradient**2
+        unbiased = mean / (1 - beta1**step), square / (1 - beta2**step)
+        position = position - rate * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+
+    point = Point()
+    history = fit(
+        point,
+        lambda _: quartic(point.position),
+        n_steps=n_steps,
+        learning_rate=peak,
+        generator=seeded(),
+        schedule=schedule,
+    )
+    np.testing.assert_allclose(point.position.detach(), position, rtol=1e-10)
+    np.testing.assert_allclose(history, losses, rtol=1e-6)  # kept in single precision
+    assert not history.requires_grad
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_fit_is_torch_by_hand(schedule):
+    n_steps, betas = 25, (0.5, 0.99)
+    point, twin = Point(), Point()
+    optimiser = torch.optim.Adam(twin.parameters(), lr=0.05, betas=betas)
+    scheduler = {
+        "one_cycle": lambda: torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.05, total_steps=n_steps),
+        "constant": lambda: torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0),
+        "halfway_tenth": lambda: torch.optim.lr_scheduler.StepLR(optimiser, step_size=12, gamma=0.1),
+    }[schedule]()
+    for _ in range(n_steps - 1):  # StepLR would drop a second time at step 24
+        optimiser.zero_grad()
+        quartic(twin.position).backward()
+        optimiser.step()
+        scheduler.step()
+
+    moved = []
+
+    def loss(step):
+        moved.append(point.position.detach().clone())
+        return quartic(point.position)
+
+    fit(point, loss, n_steps=n_steps, learning_rate=0.05, generator=seeded(), schedule=schedule, betas=betas)
+    torch.testing.assert_close(moved[-1], twin.position.detach(), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("n_steps", [1, 2, 3])
+def test_very_short_fits(schedule, n_steps):
+    point = Point()
+    history = fit(
+        point,
+        lambda _: quartic(point.position),
+        n_steps=n_steps,
+        learning_rate=0.1,
+        generator=seeded(),
+        schedule=schedule,
+    )
+    assert history.shape == (n_steps,)
+    assert torch.isfinite(history).all()
+
+
+def test_steps_are_counted_from_zero_and_wrapped():
+    point, counted, wrapped = Point(), [], []
+
+    def loss(step):
+        counted.append(step)
+        return quartic(point.position)
+
+    def bar(steps):
+        for step in steps:
+            wrapped.append(step)
+            yield step
+
+    fit(point, loss, n_steps=5, learning_rate=0.1, generator=seeded(), steps=bar)
+    assert counted == wrapped == [0, 1, 2, 3, 4]
+
+
+# --- Interruptions ------------------------------------------------------------------------------------------------
+
+
+class Interrupted(Exception):
+    """The power cut of these tests."""
+
+
+def fit_unet(*, n_steps=20, stop_at=None, seed=0, **options):
+    """Fit a small U-Net to fresh noise, interrupted before a step if asked to."""
+    network, generator = UNet(width=4, n_poolings=1, generator=seeded(1)), seeded(seed)
+    truth = torch.rand(2, 1, 8, 8, generator=seeded(2))
+
+    def loss(step):
+        if step == stop_at:
+            raise Interrupted
+        return (network(truth + 0.1 * standard_normal_like(truth, generator)) - truth).square().mean()
+
+    history = fit(network, loss, n_steps=n_steps, learning_rate=0.01, generator=generator, **options)
+    return history, network.state_dict(), generator.get_state()
+
+
+def assert_same_fit(first, second):
+    assert torch.equal(first[0], second[0])
+    assert first[1].keys() == second[1].keys()
+    assert all(torch.equal(first[1][name], second[1][name]) for name in first[1])
+    assert torch.equal(first[2], second[2])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_resumed_fit_ends_bit_for_bit_as_an_uninterrupted_one(tmp_path, schedule):
+    whole = fit_unet(schedule=schedule)
+    assert (
+        len(set(whole[0].tolist())) == 20
+    )  # fresh noise at each step, or the generator's state would not matter
+    options = {"schedule": schedule, "checkpoint": tmp_path / "new folder" / "fit.pt", "checkpoint_every": 5}
+    for stop_at in (3, 8, 17):  # before the first checkpoint, between two, and again after a resumption
+        with pytest.raises(Interrupted):
+            fit_unet(stop_at=stop_at, **options)
+    # The caller's generator has another seed: its state comes out of the checkpoint.
+    assert_same_fit(fit_unet(seed=9, **options), whole)
+
+
+def test_a_finished_fit_is_read_and_not_run_again(tmp_path):
+    options = {"checkpoint": str(tmp_path / "fit.pt"), "checkpoint_every": 7}
+    whole = fit_unet(**options)
+    assert_same_fit(fit_unet(stop_at=0, **options), whole)
+
+
+def test_checkpoints_are_written_when_they_are_due(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(torch, "save", lambda state, path: (written.append(state["step"]), path.touch()))
+    fit_unet(checkpoint=tmp_path / "fit.pt", checkpoint_every=8)
+    assert written == [8, 16, 20]
+
+
+def test_a_cut_off_write_leaves_the_older_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "fit.pt"
+    whole = fit_unet()
+    options = {"checkpoint": path, "checkpoint_every": 5}
+    with pytest.raises(Interrupted):
+        fit_unet(stop_at=7, **options)
+    before = path.read_bytes()
+
+    def half_a_write(state, unfinished):
+        unfinished.write_bytes(before[: len(before) // 2])
+        raise Interrupted
+
+    with monkeypatch.context() as context:
+        context.setattr(torch, "save", half_a_write)
+        with pytest.raises(Interrupted):
+            fit_unet(**options)
+    assert path.read_bytes() == before
+    assert_same_fit(fit_unet(**options), whole)
+    assert [file.name for file in tmp_path.iterdir()] == ["fit.pt"]
+
+
+def test_a_killed_process_leaves_a_usable_checkpoint(tmp_path):
+    """The child kills itself at step 13, with no chance to tidy up."""
+    path = tmp_path / "fit.pt"
+    program = f"""
+import os, signal, torch
+import tests.foundations.test_training as here
+torch.set_num_threads({torch.get_num_threads()})
+die = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+here.Interrupted = type("Killed", (Exception,), {{"__init__": die}})
+here.fit_unet(stop_at=13, checkpoint={str(path)!r}, checkpoint_every=5)
+"""
+    root = Path(__file__).parents[2]
+    child = subprocess.run([sys.executable, "-c", program], cwd=root, check=False, capture_output=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    assert torch.load(path, weights_only=True)["step"] == 10
+    assert_same_fit(fit_unet(checkpoint=path, checkpoint_every=5), fit_unet())
+
+
+def test_a_broken_fit_is_no_checkpoint(tmp_path):
+    """The loss is infinite from step 12 on: what stays on disk is the last state before."""
+    path, point = tmp_path / "fit.pt", Point()
+
+    def loss(step):
+        return quartic(point.position) * (1.0 if step < 12 else math.inf)
+
+    options = {"n_steps": 30, "learning_rate": 0.01, "generator": seeded(), "checkpoint": path}
+    with pytest.raises(FloatingPointError, match="the loss is inf at step 12; try a smaller learning_rate"):
+        fit(point, loss, checkpoint_every=5, **options)
+    saved = torch.load(path, weights_only=True)
+    assert saved["step"] == 10
+    assert torch.isfinite(saved["network"]["position"]).all()
+
+
+# --- Side by side -------------------------------------------------------------------------------------------------
+
+
+def test_results_do_not_depend_on_the_number_of_workers():
+    def task(seed):
+        return lambda: fit_unet(seed=seed, n_steps=10)
+
+    tasks = {f"seed {seed}": task(seed) for seed in range(3)}
+    alone, two, many = (dict(run_side_by_side(tasks, n_workers=n)) for n in (1, 2, 5))
+    assert alone.keys() == two.keys() == many.keys() == tasks.keys()
+    for name in tasks:
+        assert_same_fit(alone[name], two[name])
+        assert_same_fit(alone[name], many[name])
+
+
+def test_two_workers_work_at_the_same_time():
+    meeting = threading.Barrier(2, timeout=30)  # breaks unless two tasks wait at once
+    assert len(list(run_side_by_side({"a": meeting.wait, "b": meeting.wait}, n_workers=2))) == 2
+
+
+def test_results_come_in_the_order_of_completion():
+    received = threading.Event()
+    run = run_side_by_side({"slow": lambda: received.wait(30), "fast": lambda: 1}, n_workers=2)
+    assert next(run) == ("fast", 1)
+    received.set()
+    assert list(run) == [("slow", True)]
+
+
+def test_each_task_has_one_thread_and_the_caller_gets_its_own_back():
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        seen = dict(run_side_by_side({"a": torch.get_num_threads, "b": torch.get_num_threads}, n_workers=2))
+        assert seen == {"a": 1, "b": 1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def test_what_a_task_raises_arrives_with_its_name_and_later_tasks_are_dropped():
+    ran = []
+
+    def broken():
+        raise Interrupted
+
+    tasks = {"first": lambda: ran.append("first"), "broken": broken}
+    tasks |= {f"later {i}": lambda i=i: ran.append(i) for i in range(100)}
+    run = run_side_by_side(tasks, n_workers=1)
+    with pytest.raises(Interrupted) as caught:
+        list(run)
+    assert caught.value.__notes__ == ["raised by the task 'broken'"]
+    assert ran[0] == "first"
+
+
+def test_leaving_early_drops_what_has_not_started():
+    release, ran = threading.Event(), []
+    tasks = {"first": lambda: None, "second": lambda: release.wait(30)}
+    tasks |= {f"later {i}": lambda i=i: ran.append(i) for i in range(100)}
+    run = run_side_by_side(tasks, n_workers=1)
+    assert [name for name, _ in islice(run, 1)] == ["first"]
+    closer = threading.Thread(target=run.close)
+    closer.start()
+    release.set()
+    closer.join(30)
+    assert not closer.is_alive()
+    assert len(ran) < 100
+
+
+# --- Bad input ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["n_steps", "learning_rate", "checkpoint_every"])
+@pytest.mark.parametrize("bad", [0, -3, math.nan])
+def test_sizes_must_be_positive(name, bad):
+    options = {"n_steps": 5, "learning_rate": 0.1, "generator": seeded(), name: bad}
+    with pytest.raises(ValueError, match=f"{name} must be positive; got {bad}"):
+        fit(Point(), lambda _: torch.zeros(()), **options)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "change",
+    [{"n_steps": 21}, {"schedule": "constant"}, {"betas": (0.5, 0.999)}],
+)
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path, change):
+    path = tmp_path / "fit.pt"
+    fit_unet(checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(
+        ValueError, match=r"fit\.pt belongs to another fit: it has .*; remove it or name another file"
+    ):
+        fit_unet(checkpoint=path, **change)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.bad_input
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    path, network = tmp_path / "fit.pt", torch.nn.Linear(2, 1)
+    fit_unet(checkpoint=path)
+    weights = network.weight.detach().clone()
+    with pytest.raises(
+        ValueError, match=r"fit\.pt belongs to another network; remove it or name another file"
+    ):
+        fit(network, lambda _: 0, n_steps=20, learning_rate=0.01, generator=seeded(), checkpoint=path)
+    assert torch.equal(network.weight, weights)
+
+
+@pytest.mark.bad_input
+def test_a_loss_that_is_not_a_number_is_named_with_its_step():
+    point = Point()
+
+    def loss(step):
+        return quartic(point.position) * (1.0 if step < 103 else math.nan)
+
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 103; try a smaller learning_rate"):
+        fit(point, loss, n_steps=1000, learning_rate=0.01, generator=seeded())
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("bad", [0, -1])
+def test_there_must_be_a_worker(bad):
+    with pytest.raises(ValueError, match=f"n_workers must be at least 1; got {bad}"):
+        list(run_side_by_side({}, n_workers=bad))
