@@ -73,6 +73,17 @@
   }
   window.launchOnHub = launchOnHub;
 
+  /** Let the excerpts of search results come out of a page's text, not out of its buttons. */
+  if (typeof Search === "object") {
+    Search.htmlToText = (html, anchor) => {
+      const page = new DOMParser().parseFromString(html, "text/html");
+      const article = page.querySelector("article") || page.body;
+      article.querySelectorAll(".headerlink, script, style, svg").forEach((element) => element.remove());
+      const section = anchor && page.querySelector(`[id="${CSS.escape(anchor.replace(/^#/, ""))}"]`);
+      return (section || article).textContent;
+    };
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     const form = document.getElementById("ledger-filter");
     if (form) startLedger(form);

@@ -191,7 +191,8 @@ _MATHS = r"""() => {
 _PICTURES = r"""() => [...document.querySelectorAll("article img")].flatMap((image) => {
   const text = (image.getAttribute("alt") || "").trim(), name = image.src.split("/").pop();
   if (image.closest("[aria-hidden=true]")) return [];
-  return !text || text.includes(name) || /\.(png|jpe?g|svg|webp)$/i.test(text) ? ["no alternative text: " + name] : [];
+  const useless = !text || text.includes(name) || /\.(png|jpe?g|svg|webp)$/i.test(text);
+  return useless ? ["no alternative text: " + name] : [];
 })"""
 
 _OVERFLOW = r"""() => {
@@ -236,7 +237,11 @@ class Visit:
     def weight(self) -> list[str]:
         """Whether the page is too heavy."""
         size = sum(self.server.wire_size(url) for url in self.requests)
-        return [f"{size / 1e6:.2f} MB over the wire, more than {PAGE_BUDGET / 1e6}"] if size > PAGE_BUDGET else []
+        return (
+            [f"{size / 1e6:.2f} MB over the wire, more than {PAGE_BUDGET / 1e6}"]
+            if size > PAGE_BUDGET
+            else []
+        )
 
     def maths(self) -> list[str]:
         """Formulas that are not typeset."""
@@ -284,7 +289,9 @@ def visit(context: BrowserContext, server: _Server, path: str) -> Iterator[Visit
     page.on("request", lambda request: opened.requests.add(request.url))
     page.on("console", lambda line: line.type == "error" and opened.problems.append(f"console: {line.text}"))
     page.on("pageerror", lambda error: opened.problems.append(f"script: {error}"))
-    page.on("requestfailed", lambda request: opened.problems.append(f"failed: {request.url} {request.failure}"))
+    page.on(
+        "requestfailed", lambda request: opened.problems.append(f"failed: {request.url} {request.failure}")
+    )
     page.on(
         "response",
         lambda answer: answer.status >= 400 and opened.problems.append(f"{answer.status}: {answer.url}"),

@@ -97,7 +97,9 @@ def test_ledger_filters(context: BrowserContext, built: site._Server) -> None:
             opened.page.locator("#ledger-filter select[name=verdict]").select_option(verdict)
             shown = opened.page.locator("#ledger-table tbody tr:visible")
             assert shown.count() == expected
-            assert opened.page.locator("#ledger-filter output").inner_text() == f"{expected} of {total} claims"
+            assert (
+                opened.page.locator("#ledger-filter output").inner_text() == f"{expected} of {total} claims"
+            )
         opened.page.locator("#ledger-filter input").fill("no claim has these words")
         assert opened.page.locator("#ledger-table tbody tr:visible").count() == 0
         opened.page.locator("#ledger-filter button").click()
@@ -144,11 +146,16 @@ def test_buttons_of_a_chapter(context: BrowserContext, built: site._Server, path
 
 # --- The checks themselves, each on a page that is broken ---------------------------------------------------------
 
-HEAD = '<!DOCTYPE html><html lang="en" data-theme="light"><head><title>t</title><link rel="icon" href="data:,"></head>'
+HEAD = (
+    '<!DOCTYPE html><html lang="en" data-theme="light">'
+    '<head><title>t</title><link rel="icon" href="data:,"></head>'
+)
 
 
 def page_of(folder: Path, body: str) -> None:
-    (folder / "index.html").write_text(f"{HEAD}<body><main><h1>t</h1>{body}</main></body></html>", encoding="utf-8")
+    (folder / "index.html").write_text(
+        f"{HEAD}<body><main><h1>t</h1>{body}</main></body></html>", encoding="utf-8"
+    )
 
 
 GOOD = '<article><p>One and <a href="#here">two</a>.</p><p id="here">A price of $5.</p></article>'
@@ -181,7 +188,9 @@ CASES = [(check, sign, body) for check, bodies in BROKEN.items() for sign, body 
 
 
 @pytest.mark.parametrize(("check", "sign", "body"), CASES, ids=[f"{case[0]}: {case[1]}" for case in CASES])
-def test_check_sees_what_is_broken(context: BrowserContext, tmp_path: Path, check: str, sign: str, body: str) -> None:
+def test_check_sees_what_is_broken(
+    context: BrowserContext, tmp_path: Path, check: str, sign: str, body: str
+) -> None:
     page_of(tmp_path, body)
     with site.serve(tmp_path) as server, site.visit(context, server, "index.html") as opened:
         found = getattr(opened, check)()

@@ -1,13 +1,16 @@
-"""Image quality against its definition written out, and against cases that can be worked out by hand."""
+"""Image quality and hypervolume against definitions written out, cases worked out by hand, and pymoo."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
+from pymoo.indicators.hv import HV
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from regularity.foundations.metrics import psnr, ssim
+from regularity.foundations.metrics import hypervolume, hypervolume_improvement, nondominated, psnr, ssim
 
 
 def images(*shape, seed=0):
@@ -101,6 +104,77 @@ def test_ssim_clips_estimates():
     assert ssim(loud, truth)[0] == ssim(loud.clamp(0, 1), truth)[0]
 
 
+# --- Hypervolume --------------------------------------------------------------------------------------------------
+
+
+def points(*shape, seed=0):
+    """Some of them beyond the reference point (1, ..., 1)."""
+    return 1.2 * torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def ones(m):
+    return torch.ones(m, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize("n", [1, 2, 40])
+def test_hypervolume_is_that_of_pymoo(n, m):
+    sets = points(5, n, m)
+    expected = [HV(ref_point=np.ones(m))(one.numpy()) for one in sets]
+    np.testing.assert_allclose(hypervolume(sets, ones(m)), expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_hypervolume_by_inclusion_and_exclusion(m):
+    """The union of the boxes [point, 1], by the volumes of all their intersections."""
+    few = points(5, m, seed=1)
+    total = 0.0
+    for size in range(1, 6):
+        for chosen in itertools.combinations(few, size):
+            corner = torch.stack(chosen).amax(dim=0)
+            total -= (-1) ** size * (1 - corner).clamp_min(0).prod().item()
+    assert hypervolume(few, ones(m)).item() == pytest.approx(total, abs=1e-14)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_improvement_is_a_difference_of_hypervolumes(m):
+    front, candidates = points(3, 20, m), points(3, 6, m, seed=2) - 0.1
+    gains = hypervolume_improvement(candidates, front, ones(m))
+    measure = HV(ref_point=np.ones(m))
+    for run in range(3):
+        for candidate in range(6):
+            both = np.vstack([front[run].numpy(), candidates[run, candidate].numpy()])
+            expected = measure(both) - measure(front[run].numpy())
+            assert gains[run, candidate].item() == pytest.approx(expected, abs=1e-14)
+
+
+def test_hypervolume_of_curves():
+    """Below the reference (1.1, 1.1): ∫ (1.1 − f) over [0, 1], and the strip of width 0.1 beyond."""
+    first = torch.linspace(0, 1, 20_001, dtype=torch.float64)
+    reference = 1.1 * ones(2)
+    for second, area in ((1 - first.sqrt(), 2 / 3), (1 - first.square(), 1 / 3)):
+        curve = torch.stack([first, second], dim=1)
+        assert hypervolume(curve, reference).item() == pytest.approx(0.1 + area + 0.11, abs=1e-4)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_hypervolume_counts_neither_order_nor_dominated_points_nor_axes(m):
+    some = points(10, m)
+    volume = hypervolume(some, ones(m))
+    torch.testing.assert_close(hypervolume(some.flip(0), ones(m)), volume)
+    torch.testing.assert_close(hypervolume(torch.cat([some, some + 0.05]), ones(m)), volume)
+    torch.testing.assert_close(hypervolume(some.flip(1), ones(m)), volume)
+    assert hypervolume(some + 1, ones(m)) == 0
+
+
+@pytest.mark.parametrize("m", [2, 3, 4])
+def test_nondominated_points_are_the_first_front_of_pymoo(m):
+    sets = (5 * points(4, 30, m)).round()  # with ties and repetitions
+    for one, found in zip(sets, nondominated(sets), strict=True):
+        first = NonDominatedSorting().do(one.numpy(), only_non_dominated_front=True)
+        assert found.nonzero()[:, 0].tolist() == sorted(first.tolist())
+
+
 # --- Bad input ----------------------------------------------------------------------------------------------------
 
 
@@ -120,3 +194,13 @@ def test_images_must_hold_the_window_of_ssim():
         ValueError, match="image sides must be at least 11, the width of the window; got 10 x 20"
     ):
         ssim(small, small)
+
+
+@pytest.mark.bad_input
+def test_hypervolume_of_two_or_three_objectives():
+    with pytest.raises(ValueError, match="hypervolume is exact for two or three objectives; got 4"):
+        hypervolume(points(3, 4), ones(4))
+    with pytest.raises(ValueError, match="reference must have one entry an objective, 3; got 2"):
+        hypervolume_improvement(points(2, 3), points(4, 3), ones(2))
+    with pytest.raises(ValueError, match="reference must have one entry an objective, 2; got 3"):
+        hypervolume(points(4, 2), ones(3))

@@ -322,10 +322,10 @@ def test_the_oracle_is_the_least_loss_over_a_dense_grid():
 
 
 def test_an_oracle_s_centre_stays_in_range():
-    """Every average is 1 and every rate 1 as well; the centre that noise would like lies at the edge."""
+    """Averages 1, 1, 0 are pulled a third of the way; 5/3 would be the best centre, and 1 is the best rate."""
     measured = proportions(tensor([2.0, 2.0, 0.0]), tensor([2.0, 2.0, 2.0]))
-    truth = tensor([1.0, 1.0, 1.0])
-    assert best_loss(measured, STRENGTHS, truth).item() == 0  # λ = ∞ at the centre 1
+    loss = best_loss(measured, tensor([1.0]), tensor([1.0, 1.0, 1.0]))
+    assert loss.item() == pytest.approx((2 / 3) ** 2 / 3)
 
 
 def test_estimated_risks_may_be_negative():

@@ -9,7 +9,7 @@ from pybtex.style.formatting.unsrt import Style
 from pybtex.style.template import field, first_of, href, join, optional, sentence
 from sphinx.application import Sphinx
 
-from . import api, gallery, ledger, pages, placeholders, speed
+from . import api, gallery, ledger, pages, part_figures, placeholders, speed
 
 
 class BookReferences(Style):
@@ -40,6 +40,7 @@ def setup(app: Sphinx) -> dict[str, object]:
         "ledger": ledger.render,
         "api-modules": api.render_modules,
         "command-help": api.render_command_help,
+        "part-figure": part_figures.render,
         "speed": speed.render,
     }.items():
         placeholders.add_directive(app, name, render)
@@ -55,5 +56,3 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("build-finished", pages.finish)
     # Where this extension lies is no part of it: Sphinx keeps what it read unless the version changes.
     return {"version": "1", "env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}
-
-

@@ -96,7 +96,9 @@ def annotations_as_written(
     if not isinstance(definition, ast.FunctionDef):
         return None
     arguments = definition.args
-    if what == "class" or (what == "method" and arguments.args[:1] and arguments.args[0].arg in {"self", "cls"}):
+    if what == "class" or (
+        what == "method" and arguments.args[:1] and arguments.args[0].arg in {"self", "cls"}
+    ):
         del arguments.args[0]
     returns = definition.returns
     texts = [f"({ast.unparse(arguments)})", ast.unparse(returns) if returns and what != "class" else None]
@@ -123,7 +125,9 @@ def plain_prose(app: Sphinx, what: str, name: str, obj: object, options: object,
         if lines[number] in {"Returns", "Yields"} and set(lines[number + 1]) == {"-"}
     ]
     for head in reversed(heads):
-        underlines = (number for number in range(head + 3, len(lines)) if re.fullmatch("-{3,}", lines[number]))
+        underlines = (
+            number for number in range(head + 3, len(lines)) if re.fullmatch("-{3,}", lines[number])
+        )
         end = next(underlines, len(lines) + 1) - 1
         body = [line for line in lines[head + 2 : end] if line]
         if not any(line.startswith(" ") for line in body):

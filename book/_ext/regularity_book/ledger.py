@@ -40,7 +40,7 @@ def render(app: Sphinx, docname: str, argument: str) -> str:
         + _filter(app, rows)
         + '<div class="ledger-scroll" tabindex="0" role="region" aria-label="All claims">'
         + f'<table class="ledger" id="ledger-table"><caption>{len(rows)} claims of {len(chapters)} '
-        + f'{"chapter" if len(chapters) == 1 else "chapters"}</caption>'
+        + f"{'chapter' if len(chapters) == 1 else 'chapters'}</caption>"
         + f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -97,7 +97,9 @@ def _row(row: Mapping[str, Any], unit: str, chapter: str, address: str) -> str:
     )
     labelled = zip(COLUMNS[1:], cells, strict=True)
     return (
-        f"<tr{data}>{head}" + "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in labelled) + "</tr>"
+        f"<tr{data}>{head}"
+        + "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in labelled)
+        + "</tr>"
     )
 
 
@@ -115,10 +117,10 @@ def _filter(app: Sphinx, rows: Sequence[Mapping[str, Any]]) -> str:
         return app.env.titles[f"book/parts/{part}"].astext().split(":")[0]
 
     def select(name: str, label: str, options: Mapping[str, str]) -> str:
-        choices = "".join(f'<option value="{value}">{escape(text)}</option>' for value, text in options.items())
-        return (
-            f'<label>{label} <select name="{name}"><option value="">all</option>{choices}</select></label>'
+        choices = "".join(
+            f'<option value="{value}">{escape(text)}</option>' for value, text in options.items()
         )
+        return f'<label>{label} <select name="{name}"><option value="">all</option>{choices}</select></label>'
 
     def same(*values: str) -> dict[str, str]:
         return dict(zip(values, values, strict=True))

@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from bs4 import BeautifulSoup
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -80,7 +81,10 @@ def mend_theme(
     chapter = pagename in {page_of(found) for found in chapters_in_book(app)}
     kept = {}
     for script in context.get("script_files", []):
-        key = str(getattr(script, "filename", script) or ""), getattr(script, "attributes", {}).get("body", "")
+        key = (
+            str(getattr(script, "filename", script) or ""),
+            getattr(script, "attributes", {}).get("body", ""),
+        )
         if chapter or not any("thebe" in word.lower() for word in key):
             kept.setdefault(key, script)
     context["script_files"] = list(kept.values())
@@ -93,19 +97,25 @@ def mend_theme(
 
     context["generate_toctree_html"] = named
     if "body" in context:
-        body = _SIGNATURE.sub(lambda found: _lists_to_spans(found[0]), context["body"])
-        context["body"] = body.replace(' role="list" class="citation-list"', ' class="citation-list"').replace(
-            ' role="doc-biblioentry"', ""
-        )
+        body = _SIGNATURE.sub(lambda found: plain_signature(found[0]), context["body"])
+        context["body"] = body.replace(
+            ' role="list" class="citation-list"', ' class="citation-list"'
+        ).replace(' role="doc-biblioentry"', "")
 
 
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 
 
-def _lists_to_spans(html: str) -> str:
+def plain_signature(html: str) -> str:
+    """Set a signature in lines, and without an element for each comma: pages are half as long."""
+    soup = BeautifulSoup(html, "html.parser")
     for tag, css in (("dl", "sig-lines"), ("dd", "sig-line")):
-        html = html.replace(f"<{tag}>", f'<span class="{css}">').replace(f"</{tag}>", "</span>")
-    return html
+        for element in soup(tag):
+            element.name, element["class"] = "span", css
+    for element in soup(["span", "em"]):
+        if set(element.get("class", [])) <= {"pre", "p", "n", "o", "w", "s", "sig-paren"}:
+            element.unwrap()
+    return str(soup)
 
 
 def describe(

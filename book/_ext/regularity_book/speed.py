@@ -42,7 +42,9 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> str:
         at, css = x(10**power), "one" if power == 0 else "grid"
         marks.append(f'<line class="{css}" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP - 6}" y2="{bottom}"/>')
         marks.append(f'<text class="tick" x="{at:.1f}" y="{bottom + 18}">{10.0**power:g}</text>')
-    marks.append(f'<text class="side" x="{x(1) - 8:.1f}" y="{TOP - 14}" text-anchor="end">method faster</text>')
+    marks.append(
+        f'<text class="side" x="{x(1) - 8:.1f}" y="{TOP - 14}" text-anchor="end">method faster</text>'
+    )
     marks.append(f'<text class="side" x="{x(1) + 8:.1f}" y="{TOP - 14}">peer faster</text>')
     for number, row in enumerate(rows):
         y = TOP + ROW * (number + 0.5)
@@ -67,7 +69,9 @@ def threads(row: Mapping[str, Any]) -> str:
 
 
 def _table(app: Sphinx, docname: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    pages = {chapter.name: f"notebooks/{chapter.part}/{chapter.name}" for chapter in all_chapters(Path(app.srcdir))}
+    pages = {
+        chapter.name: f"notebooks/{chapter.part}/{chapter.name}" for chapter in all_chapters(Path(app.srcdir))
+    }
     heads = ("task", "method", "peer", "ratio", "seconds", "quality", "note")
     body = []
     for row in rows:
@@ -86,7 +90,9 @@ def _table(app: Sphinx, docname: str, rows: Sequence[Mapping[str, Any]]) -> str:
         task = f'<th scope="row">{escape(row["task"])}<span class="claim-source">{name} · {threads(row)}</span></th>'
         labelled = zip(heads[1:], cells, strict=True)
         body.append(
-            f"<tr>{task}" + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in labelled) + "</tr>"
+            f"<tr>{task}"
+            + "".join(f'<td data-label="{head}">{cell}</td>' for head, cell in labelled)
+            + "</tr>"
         )
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return (

@@ -2,7 +2,7 @@
 
 Bundled, never a download: :func:`photograph`, :func:`load_photographs`, :func:`photograph_names`, with
 :func:`block_mean` and :func:`centre_crop` to bring them to size; counts, :func:`load_star98` and
-:func:`load_rand_health`.
+:func:`load_rand_health`; what jumps, :func:`load_nile` and :func:`load_disparity`.
 
 Fetched, checked by SHA-256 and cached: :func:`load_mnist`, :func:`load_bsd68`, :func:`load_set12`. The
 environment variable ``REGULARITY_DATA`` names a folder that holds the files already (a local mirror), and
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from regularity.data.counts import load_rand_health, load_star98
+    from regularity.data.discontinuities import load_disparity, load_nile
     from regularity.data.fetched import load_bsd68, load_mnist, load_set12
     from regularity.data.photographs import (
         block_mean,
@@ -30,7 +31,9 @@ __all__ = [
     "block_mean",
     "centre_crop",
     "load_bsd68",
+    "load_disparity",
     "load_mnist",
+    "load_nile",
     "load_photographs",
     "load_rand_health",
     "load_set12",
@@ -45,7 +48,9 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = {
         "load_bsd68": "fetched",
+        "load_disparity": "discontinuities",
         "load_mnist": "fetched",
+        "load_nile": "discontinuities",
         "load_rand_health": "counts",
         "load_set12": "fetched",
         "load_star98": "counts",

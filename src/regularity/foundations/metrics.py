@@ -91,16 +91,20 @@ def ssim(estimate: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"]) ->
     )
 
 
+def _check_objectives(points: Tensor, reference: Tensor) -> None:
+    m = points.shape[-1]
+    if m not in (2, 3):
+        raise ValueError(f"hypervolume is exact for two or three objectives; got {m}")
+    if reference.shape[-1] != m:
+        raise ValueError(f"reference must have one entry an objective, {m}; got {reference.shape[-1]}")
+
+
 def _staircases(front: Tensor, reference: Tensor) -> tuple[Tensor, ...]:
     """Cut what `front` leaves undominated into columns, within slabs of the third objective where there is one.
 
     Returns the columns' sides (g), the slabs' sides (s) and the height that is free in each column and slab (s g).
     """
     m = front.shape[-1]
-    if m not in (2, 3):
-        raise ValueError(f"hypervolume is exact for two or three objectives; got {m}")
-    if reference.shape[-1] != m:
-        raise ValueError(f"reference must have one entry an objective, {m}; got {reference.shape[-1]}")
     reference = reference.expand(*front.shape[:-2], m)
     front = torch.minimum(front, reference[..., None, :])
     front = front.gather(-2, front[..., :1].argsort(dim=-2).expand_as(front))
@@ -148,6 +152,7 @@ def hypervolume_improvement(
     ----------
     Emmerich, Yang, Deutz, Wang and Fonseca (2016), A multicriteria generalization of Bayesian global optimization.
     """
+    _check_objectives(front, reference)
     left, right, bottom, top, heights = _staircases(front, reference)
     first, second = candidates[..., :1], candidates[..., 1, None, None]
     third = candidates[..., 2:] if candidates.shape[-1] == 3 else torch.zeros_like(first)
@@ -187,6 +192,7 @@ def hypervolume(
     >>> hypervolume(torch.tensor([[0.0, 0.5], [0.5, 0.0]]), torch.tensor([1.0, 1.0]))
     tensor(0.7500)
     """
+    _check_objectives(points, reference)
     corner = torch.minimum(points.amin(dim=-2), reference)
     free = hypervolume_improvement(corner[..., None, :], points, reference)
     return (reference - corner).prod(dim=-1) - free[..., 0]

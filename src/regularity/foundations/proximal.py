@@ -160,22 +160,6 @@ def shrink(
 # --- Total variation ---------------------------------------------------------------------------------------------
 
 
-def isotropic_total_variation(values: Float[Tensor, "n *grid"]) -> Float[Tensor, " n"]:
-    """Sum over the cells of the length of the forward gradient.
-
-    Parameters
-    ----------
-    values
-        A batch of grids.
-
-    Returns
-    -------
-    One number a grid.
-    """
-    n_axes = values.ndim - 1
-    return lengths(forward_gradient(values, n_axes), 1).flatten(1).sum(dim=1)
-
-
 @dataclass(frozen=True)
 class Denoised:
     """What `denoise_total_variation` found.
@@ -207,7 +191,7 @@ def denoise_total_variation(
     weight
         Price of total variation: one number, or one a grid.
     n_iterations
-        Steps; the gap falls at least with their square.
+        Steps; the squared distance to the minimiser falls with their square.
 
     Returns
     -------
@@ -224,7 +208,8 @@ def denoise_total_variation(
     (2009), Fast gradient-based algorithms for constrained total variation image denoising, Section 4.
     """
     check_positive("weight", weight)
-    check_positive("n_iterations", n_iterations)
+    if n_iterations < 1:
+        raise ValueError(f"n_iterations must be at least 1; got {n_iterations}")
     if not bool(torch.isfinite(noisy).all()):
         raise ValueError("noisy must be finite; got NaN or infinity")
     n_axes = noisy.ndim - 1

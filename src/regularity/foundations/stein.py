@@ -60,7 +60,7 @@ def tweedie_gaussian(
 
     References
     ----------
-    Efron (2011), Tweedie's formula and selection bias, eq. 1.4; Kim and Ye (2021), Table 1.
+    Efron (2011), Tweedie's formula and selection bias, eq. 1.4; Kim and Ye (2021), Noise2Score.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def tweedie_poisson(
 
     References
     ----------
-    Kim and Ye (2021), Noise2Score, Table 1.
+    Kim and Ye (2021), Noise2Score.
     """
     check_positive("gain", gain)
     _check_pair(noisy, score)
@@ -167,7 +167,7 @@ def tweedie_gamma(
 
     References
     ----------
-    Kim and Ye (2021), Noise2Score, Table 1.
+    Kim and Ye (2021), Noise2Score.
     """
     smallest = torch.as_tensor(shape, dtype=torch.float64).min().item()
     if not smallest > 1:

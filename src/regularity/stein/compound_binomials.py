@@ -295,9 +295,17 @@ def loss_curve(
 def _error_curve(noise: Tensor, cross: Tensor, gap: Tensor, sizes: Tensor, strengths: Tensor) -> Tensor:
     """Mean over the units of noise − 2·pull·cross + pull²·gap, at every strength."""
     _check_strengths(strengths)
-    pull = pulls(sizes, strengths)
+    distinct, cross, gap = _by_size(sizes, cross, gap)
+    pull = pulls(distinct, strengths)
     total = noise.sum(dim=-1, keepdim=True) - 2 * cross @ pull.T + gap @ pull.square().T
     return total / len(sizes)
+
+
+def _by_size(sizes: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:
+    """Distinct sizes in increasing order, and each term's sum over the units of that size."""
+    distinct, group = sizes.unique(return_inverse=True)
+    sums = [each.new_zeros(*each.shape[:-1], len(distinct)).index_add_(-1, group, each) for each in terms]
+    return distinct, *sums
 
 
 @dataclass(frozen=True)
@@ -370,10 +378,11 @@ def choose_by_sure(
 
     values, variances = measurements.values, measurements.variances
     curve = _error_curve(variances, variances, values.square(), measurements.sizes, strengths)
-    weights = pulls(measurements.sizes, strengths).square()
-    total = weights.sum(dim=-1)
+    distinct, members, sums = _by_size(measurements.sizes, torch.ones_like(measurements.sizes), values)
+    weights = pulls(distinct, strengths).square()
+    total = members @ weights.T
     # At λ = 0 nothing is pulled and the centre does not matter.
-    centres = torch.where(total > 0, values @ weights.T / total, values.mean(dim=-1, keepdim=True))
+    centres = torch.where(total > 0, sums @ weights.T / total, values.mean(dim=-1, keepdim=True))
     # Σ weights·(values − centre)² = Σ weights·values² − total·centre² at the weighted mean.
     curve = curve - total * centres.square() / len(measurements.sizes)
     return _lowest(measurements, strengths, centres, curve)
@@ -410,9 +419,12 @@ def best_loss(
     """
     _check_strengths(strengths)
     values, noise = measurements.values, measurements.values - truth
-    pull = pulls(measurements.sizes, strengths)
-    total = pull.square().sum(dim=-1)
-    pulled = values @ pull.square().T - noise @ pull.T
+    distinct, members, *sums = _by_size(
+        measurements.sizes, torch.ones_like(measurements.sizes), values, noise
+    )
+    pull = pulls(distinct, strengths)
+    total = members @ pull.square().T
+    pulled = sums[0] @ pull.square().T - sums[1] @ pull.T
     centres = torch.where(total > 0, pulled / total, 0.0).clamp(measurements.low, measurements.high)
     curve = _error_curve(noise.square(), noise * values, values.square(), measurements.sizes, strengths)
     # The centre enters as total·centre² − 2·pulled·centre.
@@ -448,18 +460,18 @@ def shrink_monotonically(
     Xie, Kou and Brown (2012), SURE estimates for a heteroscedastic hierarchical model.
     """
     _check_predictions(measurements, predictions)
-    sizes, group = measurements.sizes.unique(return_inverse=True)  # in increasing order
     gap = measurements.values - predictions
-
-    def group_sums(terms: Tensor) -> Tensor:
-        return terms.new_zeros(*terms.shape[:-1], len(sizes)).index_add_(-1, group, terms)
-
+    sizes, gaps, variances = _by_size(measurements.sizes, gap.square(), measurements.variances.expand_as(gap))
     # A group's estimated risk is gap·(w − 1)² + (2w − 1)·variance: a parabola with its minimum at 1 − variance/gap.
-    gaps = group_sums(gap.square()).clamp_min(1e-12)  # without a gap any weight gives the same estimate
-    targets = 1 - group_sums(measurements.variances.expand_as(gap)) / gaps
-    rows = zip(*(sums.reshape(-1, len(sizes)).cpu().numpy() for sums in (targets, gaps)), strict=True)
-    weights = [isotonic_regression(target, sample_weight=sums, y_min=0, y_max=1) for target, sums in rows]
-    return predictions + gap * torch.as_tensor(np.stack(weights)).to(gap).view_as(gaps)[..., group]
+    gaps = gaps.clamp_min(1e-12)  # without a gap any weight gives the same estimate
+    rows = zip(*(sums.reshape(-1, len(sizes)).cpu().numpy() for sums in (variances, gaps)), strict=True)
+    weights = np.stack(
+        [isotonic_regression(1 - v / g, sample_weight=g, y_min=0, y_max=1) for v, g in rows]
+    ).reshape(gaps.shape)
+    return (
+        predictions
+        + gap * torch.as_tensor(weights).to(gap)[..., torch.searchsorted(sizes, measurements.sizes)]
+    )
 
 
 def risk_interval(

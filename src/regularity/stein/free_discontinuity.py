@@ -59,7 +59,7 @@ def mumford_shah_energy(
     fidelity, boundary_price = (_one_a_grid(value, data) for value in (fidelity, boundary_price))
     slopes = lengths(forward_gradient(surfaces, n_axes), 1)[:, 0] / side
     cells = fidelity * (surfaces - data).square() + torch.minimum(slopes.square(), boundary_price / side)
-    return side**n_axes * cells.flatten(1).sum(dim=1)
+    return _total(cells, side)
 
 
 def mumford_shah_on_a_line(
@@ -80,7 +80,7 @@ def mumford_shah_on_a_line(
     Returns
     -------
     surface
-        The minimiser, float64.
+        The minimiser, float64, on the CPU.
     energy
         Its energy.
 
@@ -95,7 +95,7 @@ def mumford_shah_on_a_line(
     """
     check_positive("fidelity", fidelity)
     check_positive("boundary_price", boundary_price)
-    g, n = data.double(), len(data)
+    g, n = data.double().cpu(), len(data)
     side, pull = 1 / n, fidelity / n
     # curvature·(u − centre)² + offset: the least energy of cells l..r given u_r = u, for every l.
     curvature, centre, offset = (g.new_zeros(n) for _ in range(3))
@@ -163,33 +163,66 @@ class LiftedSurface:
         return (self.primal - self.dual) / self.primal
 
 
-class _State(NamedTuple):
-    """Primal variables, then dual ones; bins (or pairs of them, or labels) first, then grids, axes, cells."""
+class LiftedState(NamedTuple):
+    """Primal variables, then dual ones. Axes: bins (or runs of bins, or inner labels), grids, D where vectors, cells.
 
-    inside: Tensor  # mean of the lifted function over each bin
-    above: Tensor  # its value at each inner label: the mass above it
-    breaks: Tensor  # for every run of bins: how much of the surface jumps over it
-    broken: Tensor  # the breaks summed over the runs that hold a bin
-    flow: Tensor  # the calibration's horizontal part, for each bin and axis
-    tilt: Tensor  # with `height`: its vertical part, a parabola's
-    height: Tensor
-    low: Tensor  # multipliers of: the mass at the low end of a bin is not negative
-    high: Tensor  # and at its high end
+    Attributes
+    ----------
+    inside
+        Mean of the lifted function over each bin.
+    above
+        The lifted function at each inner label: the mass above it.
+    breaks
+        For every run of bins, how much of the surface breaks across the whole run, a vector.
+    broken
+        For each bin, the breaks summed over the runs that hold it.
+    flow
+        Horizontal part of the calibration, a vector.
+    tilt, height
+        Its vertical part in a bin: slope, and level, of a line under a parabola.
+    low, high
+        Multipliers: the mass at the low and at the high end of a bin is not negative.
+    """
+
+    inside: Float[Tensor, "bins n *grid"]
+    above: Float[Tensor, "labels n *grid"]
+    breaks: Float[Tensor, "runs n d *grid"]
+    broken: Float[Tensor, "bins n d *grid"]
+    flow: Float[Tensor, "bins n d *grid"]
+    tilt: Float[Tensor, "bins n *grid"]
+    height: Float[Tensor, "bins n *grid"]
+    low: Float[Tensor, "bins n *grid"]
+    high: Float[Tensor, "bins n *grid"]
 
 
 @dataclass(frozen=True)
-class _Lifting:
-    """The constants of a batch of problems: costs, operators and step sizes."""
+class Lifting:
+    """The constants of a batch of lifted problems.
 
-    data: Tensor
+    Attributes
+    ----------
+    data
+        The grids, in [0, 1].
+    n_axes
+        D, the number of axes of a grid.
+    width, slope
+        Width of a bin, and that over the side of a cell.
+    fidelity, price
+        λ and ν, with axes of length 1 for the cells.
+    offset
+        Middle of each bin minus the data.
+    runs
+        Which bins each run of bins holds, 0 or 1.
+    """
+
+    data: Float[Tensor, "n *grid"]
     n_axes: int
-    width: float  # of a bin
-    slope: float  # width of a bin over side of a cell
-    price: Tensor  # boundary price
-    fidelity: Tensor
-    offset: Tensor  # middle of each bin minus the data
-    runs: Tensor  # which bins each run holds, 0 or 1
-    ratio: Tensor  # of primal to dual step sizes
+    width: float
+    slope: float
+    fidelity: Float[Tensor, "n *ones"]
+    price: Float[Tensor, "n *ones"]
+    offset: Float[Tensor, "bins n *grid"]
+    runs: Float[Tensor, "runs bins"]
 
     @property
     def bend(self) -> Tensor:
@@ -201,39 +234,42 @@ class _Lifting:
         middle, half = self.offset.square(), self.width * self.offset
         return self.fidelity * (middle - half), self.fidelity * (middle + half)
 
-    def to(self, dtype: torch.dtype) -> "_Lifting":
-        """The same in another precision."""
-        values = {name: value.to(dtype) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return _Lifting(**(vars(self) | values))
+    def double(self) -> "Lifting":
+        """The same in double precision."""
+        values = {name: value.double() for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Lifting(**(vars(self) | values))
 
 
-def _lift(data: Tensor, fidelity: Tensor, boundary_price: Tensor, n_bins: int) -> _Lifting:
+def _lift(data: Tensor, fidelity: Tensor, boundary_price: Tensor, n_bins: int) -> Lifting:
     n_axes, width = data.ndim - 1, 1 / n_bins
     bins = torch.arange(n_bins, device=data.device)
     first, last = torch.triu_indices(n_bins, n_bins, device=data.device)
     middles = (width * (bins + 0.5)).to(data.dtype).reshape(-1, 1, *[1] * n_axes)
-    return _Lifting(
+    return Lifting(
         data=data,
         n_axes=n_axes,
         width=width,
         slope=width * data.shape[1],
-        price=boundary_price,
         fidelity=fidelity,
+        price=boundary_price,
         offset=middles - data,
         runs=((bins >= first[:, None]) & (bins <= last[:, None])).to(data.dtype),
-        # The dual variables grow with the price of boundary, the primal ones do not: 0.15/√ν over all that we tried.
-        ratio=0.15 / boundary_price.sqrt(),
     )
 
 
-def _start(problem: _Lifting) -> _State:
-    """The lifted data, and dual variables of zero."""
-    inside = (0.5 - problem.offset / problem.width).clamp(0, 1)
-    above = (problem.offset[1:] < problem.width / 2).to(inside.dtype)
-    flow = inside.new_zeros((*inside.shape[:2], problem.n_axes, *inside.shape[2:]))
-    breaks = inside.new_zeros((len(problem.runs), *flow.shape[1:]))
-    scalars = [torch.zeros_like(inside) for _ in range(4)]
-    return _State(inside, above, breaks, torch.zeros_like(flow), flow, *scalars)
+def _start(problem: Lifting) -> LiftedState:
+    """The solution without a price on variation: the lifted data, and the dual variables that certify it."""
+    p = problem
+    inside = (0.5 - p.offset / p.width).clamp(0, 1)
+    above = (p.offset[1:] < p.width / 2).to(inside.dtype)
+    flow = inside.new_zeros((*inside.shape[:2], p.n_axes, *inside.shape[2:]))
+    breaks = inside.new_zeros((len(p.runs), *flow.shape[1:]))
+    tilt = -2 * p.fidelity.sqrt() * p.offset.clamp(-p.width / 2, p.width / 2)
+    height = tilt.square() / 4
+    low_cost, high_cost = p.costs()
+    low = (low_cost - p.bend * tilt - height).clamp_min_(0)
+    high = (high_cost + p.bend * tilt - height).clamp_min_(0)
+    return LiftedState(inside, above, breaks, torch.zeros_like(flow), flow, tilt, height, low, high)
 
 
 def _ends(inside: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
@@ -277,23 +313,45 @@ def project_paraboloid(
     return flow * factor.unsqueeze(2), tilt * factor, torch.where(outside, z * z, height)
 
 
-def _iterate(problem: _Lifting, state: _State, n_iterations: int, relaxation: float = 1.9) -> _State:
-    """Over-relaxed primal-dual iterations with diagonal preconditioning; overwrites `state`.
+def iterate_primal_dual(
+    problem: Lifting, state: LiftedState, n_iterations: int, *, relaxation: float = 1.9
+) -> LiftedState:
+    """Do over-relaxed primal-dual iterations with diagonal preconditioning.
 
-    Step sizes: Pock and Chambolle (2011), Diagonal preconditioning, Lemma 2. Relaxation: Condat (2013), Theorem 3.3.
+    Parameters
+    ----------
+    problem
+        The constants.
+    state
+        Where to start; overwritten.
+    n_iterations
+        Number of iterations.
+    relaxation
+        Between 0 and 2: how far to go from the old point towards the new one and past it.
+
+    Returns
+    -------
+    The last state. It satisfies its constraints in the limit only.
+
+    References
+    ----------
+    Pock and Chambolle (2011), Diagonal preconditioning for first order primal-dual algorithms, Lemma 2; Condat
+    (2013), A primal-dual splitting method for convex optimization, Theorem 3.3 (relaxation).
     """
     p, n_axes = problem, problem.n_axes
+    # Primal over dual step sizes: the dual variables grow with the price, the primal ones do not.
+    ratio = 0.15 / p.price.sqrt()
     low_cost, high_cost = p.costs()
     per_label = (-1, 1, *[1] * n_axes)
     size = p.width * p.runs.sum(dim=1)  # of a run
-    inside_step = p.ratio / (2 * n_axes * p.slope + 2 * p.bend + 2)
-    above_step = p.ratio / (2 * p.bend + 4)
+    inside_step = ratio / (2 * n_axes * p.slope + 2 * p.bend + 2)
+    above_step = ratio / (2 * p.bend + 4)
     row = 2 * p.slope + p.width * p.runs.sum(dim=0).view(per_label)
-    dual_step = 1 / (p.ratio * row.maximum(4 * p.bend).clamp_min(2))
-    flow_step, end_step = dual_step.unsqueeze(2), 0.5 / p.ratio
+    dual_step = 1 / (ratio * row.maximum(4 * p.bend).clamp_min(2))
+    flow_step, end_step = dual_step.unsqueeze(2), 0.5 / ratio
     pull = p.width * p.runs / size[:, None]
-    threshold = (p.ratio * p.price).unsqueeze(1) / size.view(-1, 1, *per_label[1:])
-    ratio = p.ratio.unsqueeze(1)
+    threshold = (ratio * p.price).unsqueeze(1) / size.view(-1, 1, *per_label[1:])
+    pace = ratio.unsqueeze(1)
 
     for _ in range(n_iterations):
         s = state
@@ -303,7 +361,7 @@ def _iterate(problem: _Lifting, state: _State, n_iterations: int, relaxation: fl
         inside = s.inside + inside_step * (p.slope * divergence(s.flow, n_axes) + low - high)
         inside = inside.clamp_(0, 1)
         above = (s.above + above_step * (high[:-1] - low[1:])).clamp_(0, 1)
-        forced = torch.addmm(s.breaks.flatten(1), pull, (ratio * s.flow).flatten(1), alpha=-1)
+        forced = torch.addmm(s.breaks.flatten(1), pull, (pace * s.flow).flatten(1), alpha=-1)
         breaks = shrink(forced.view_as(s.breaks), threshold, 2)
         broken = (p.runs.T @ breaks.flatten(1)).view_as(s.flow)
         # Ascend in the dual ones, from the extrapolated primal point.
@@ -317,23 +375,23 @@ def _iterate(problem: _Lifting, state: _State, n_iterations: int, relaxation: fl
         )
         low = (s.low - end_step * at_low).clamp_min_(0)
         high = (s.high - end_step * at_high).clamp_min_(0)
-        new = _State(inside, above, breaks, broken, flow, tilt, height, low, high)
+        new = LiftedState(inside, above, breaks, broken, flow, tilt, height, low, high)
         for old_part, new_part in zip(state, new, strict=True):
             old_part.lerp_(new_part, relaxation)
     return state
 
 
-def _feasible(state: _State) -> tuple[Tensor, Tensor]:
-    """The lifted function made to fall from label to label."""
-    above = torch.cat([state.above, torch.zeros_like(state.inside[:1])])
-    chain = torch.stack([state.inside, above], dim=1).flatten(0, 1).clamp(0, 1).cummin(dim=0).values
+def _decreasing(inside: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+    """The lifted function made to fall from label to label, from 1 to 0."""
+    above = torch.cat([above, torch.zeros_like(inside[:1])])
+    chain = torch.stack([inside, above], dim=1).flatten(0, 1).clamp(0, 1).cummin(dim=0).values
     return chain[::2], chain[1:-1:2]
 
 
-def _bounds(problem: _Lifting, state: _State) -> tuple[Tensor, Tensor]:
+def _bounds(problem: Lifting, state: LiftedState) -> tuple[Tensor, Tensor]:
     """Primal and dual value, each of a point that satisfies its constraints exactly; in double precision."""
-    p = problem.to(torch.float64)
-    state = _State(*(part.double() for part in state))
+    p = problem.double()
+    state = LiftedState(*(part.double() for part in state))
     side = p.width / p.slope
 
     # Any flow is feasible once it is scaled so that no run of bins carries more than the price; the best vertical
@@ -346,24 +404,34 @@ def _bounds(problem: _Lifting, state: _State) -> tuple[Tensor, Tensor]:
     bins = p.fidelity * (place + p.offset).square() + lower + (place + p.width / 2) * inflow
     dual = (bins - flow.square().sum(dim=2) / 4).amin(dim=0)
 
-    # Of what the breaks leave of the slope, mass carries what is cheaper so; the rest breaks bin by bin.
-    inside, above = _feasible(state)
-    at_low, at_high = _ends(inside, above)
-    mass = at_low + at_high
-    broken = (p.runs.T @ state.breaks.flatten(1)).view_as(flow)
-    rise = lengths(forward_gradient(inside, p.n_axes) / side + broken, 2)[:, :, 0]
-    smooth = rise.minimum(mass * p.price / (2 * p.width**2))
-    squares = (p.width * smooth).square() + (p.bend * (at_high - at_low)).square()
+    # Of what the breaks leave of the slope, mass carries what is cheaper so; the rest breaks bin by bin. Little mass
+    # left far from the data costs much: two more points, with such crumbs swept up, are tried as well.
     low_cost, high_cost = p.costs()
-    quadratic = torch.where(mass > 0, squares / mass.clamp_min(1e-300), 0.0)
-    bins = quadratic + low_cost * at_low + high_cost * at_high + p.price * (rise - smooth)
-    primal = bins.sum(dim=0) + p.price * lengths(state.breaks, 2)[:, :, 0].sum(dim=0)
-    return tuple(side**p.n_axes * cells.flatten(1).sum(dim=1) for cells in (primal, dual))
+    broken = (p.runs.T @ state.breaks.flatten(1)).view_as(flow)
+    primal = []
+    for crumb in (0.0, 0.003, 0.01):
+        inside, above = (
+            ((part - crumb) / (1 - 2 * crumb)).clamp(0, 1) for part in _decreasing(state.inside, state.above)
+        )
+        at_low, at_high = _ends(inside, above)
+        mass = at_low + at_high
+        rise = lengths(forward_gradient(inside, p.n_axes) / side + broken, 2)[:, :, 0]
+        smooth = rise.minimum(mass * p.price / (2 * p.width**2))
+        squares = (p.width * smooth).square() + (p.bend * (at_high - at_low)).square()
+        quadratic = torch.where(mass > 0, squares / mass.clamp_min(1e-300), 0.0)
+        bins = quadratic + low_cost * at_low + high_cost * at_high + p.price * (rise - smooth)
+        primal.append(_total(bins.sum(dim=0) + p.price * lengths(state.breaks, 2)[:, :, 0].sum(dim=0), side))
+    return torch.stack(primal).amin(dim=0), _total(dual, side)
 
 
-def _read_surface(problem: _Lifting, state: _State) -> tuple[Tensor, Tensor]:
+def _total(cells: Tensor, side: float) -> Tensor:
+    """Integral over the unit cube, one a grid."""
+    return side ** (cells.ndim - 1) * cells.flatten(1).sum(dim=1)
+
+
+def _read_surface(problem: Lifting, state: LiftedState) -> tuple[Tensor, Tensor]:
     """The mean of the mass in the bin where the lifted function falls through ½, and the lifted function."""
-    inside, above = _feasible(state)
+    inside, above = _decreasing(state.inside, state.above)
     ends = torch.ones_like(inside[:1])
     labels = torch.cat([ends, above, torch.zeros_like(ends)])
     k = (labels[:-1] > 0.5).sum(dim=0, keepdim=True) - 1
@@ -439,7 +507,7 @@ def lifted_mumford_shah(
     state, done = _start(problem), 0
     while done < n_iterations:
         steps = n_iterations - done if tolerance is None else min(50, n_iterations - done)
-        state, done = _iterate(problem, state, steps), done + steps
+        state, done = iterate_primal_dual(problem, state, steps), done + steps
         primal, dual = _bounds(problem, state)
         if tolerance is not None and bool(((primal - dual) <= tolerance * primal).all()):
             break
@@ -777,14 +845,16 @@ def free_discontinuity_regression(
     Gunsilius and Van Dijcke (2023), Free Discontinuity Regression.
     """
     for name, candidates in (("fidelities", fidelities), ("boundary_prices", boundary_prices)):
-        check_positive(name, torch.tensor(candidates))
+        check_positive(name, torch.tensor(candidates, dtype=torch.float64))
     grid = cast_to_grid(points, values, n_cells)
     low, width = grid.means.min(), grid.means.max() - grid.means.min()
     if width == 0:
         raise ValueError("values must differ: all cells have one mean, there is nothing to scale")
     std = nearest_neighbour_noise(points, values) if noise_std is None else noise_std
     check_positive("noise_std", std)
-    pairs = torch.cartesian_prod(torch.tensor(fidelities), torch.tensor(boundary_prices)).to(values.device)
+    pairs = torch.cartesian_prod(
+        torch.tensor(fidelities, dtype=torch.float64), torch.tensor(boundary_prices, dtype=torch.float64)
+    ).to(values.device)
     filled = grid.counts.flatten() > 0
     observed_at = (filled.cumsum(0) - 1)[grid.source]  # for each cell, the entry of `observed` that it takes
 

@@ -64,7 +64,7 @@ def perturbation_schedule(
 
     References
     ----------
-    Kim and Ye (2021), Noise2Score, Section 3.1 and its supplement.
+    Kim and Ye (2021), Noise2Score; the defaults are those of the authors' code.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def ardae_residual(
 
     References
     ----------
-    Lim et al. (2020), AR-DAE, eq. 8; Kim and Ye (2021), Noise2Score, eq. 9.
+    Lim et al. (2020), AR-DAE; Kim and Ye (2021), Noise2Score.
     """
     check_positive("perturbation_std", perturbation_std)
     return perturbation + perturbation_std * score(noisy + perturbation_std * perturbation)
@@ -146,7 +146,7 @@ def ardae_loss(
 
     References
     ----------
-    Lim et al. (2020), AR-DAE, eq. 8; Kim and Ye (2021), Noise2Score, eq. 9.
+    Lim et al. (2020), AR-DAE; Kim and Ye (2021), Noise2Score.
     """
     perturbation = standard_normal_like(noisy, generator)
     return ardae_residual(score, noisy, perturbation, perturbation_std).square().mean()
@@ -237,7 +237,7 @@ def quality_penalty(
 
     References
     ----------
-    Kim and Ye (2021), Noise2Score, Section 3.3, and the authors' code for the weights.
+    Kim and Ye (2021), Noise2Score; the weights are those of the authors' code.
     """
     variation = total_variation(denoised)
     if family == "gaussian":
@@ -313,14 +313,14 @@ def estimate_noise_parameter(
 
     References
     ----------
-    Kim and Ye (2021), Noise2Score, Section 3.3.
+    Kim and Ye (2021), Noise2Score.
 
     Examples
     --------
     White texture of mean 2 and standard deviation 3 has score −(y − 2)/9; the scan takes all of it for noise:
 
-    >>> y = torch.tensor([[[[-1.0, 5.0], [5.0, -1.0]]]])
-    >>> estimate_noise_parameter(y, -(y - 2) / 9, lambda y, score, std: y + std**2 * score, [1.0, 2.0, 3.0, 4.0]).value
+    >>> y, grid = torch.tensor([[[[-1.0, 5.0], [5.0, -1.0]]]]), [1.0, 2.0, 3.0, 4.0]
+    >>> estimate_noise_parameter(y, -(y - 2) / 9, lambda y, score, std: y + std**2 * score, grid).value
     tensor([3.])
     """
     values = [float(value) for value in grid]
@@ -488,7 +488,7 @@ def noise2void_loss(
 
     References
     ----------
-    Krull, Buchholz and Jug (2019), Noise2Void, Section 3.
+    Krull, Buchholz and Jug (2019), Noise2Void.
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be in (0, 1); got {fraction}")
@@ -567,7 +567,7 @@ def noise2self_loss(
 
     References
     ----------
-    Batson and Royer (2019), Noise2Self, Section 4.
+    Batson and Royer (2019), Noise2Self.
     """
     if spacing < 2:
         raise ValueError(f"spacing must be at least 2; got {spacing}")
@@ -602,7 +602,7 @@ def j_invariant_denoise(
 
     References
     ----------
-    Batson and Royer (2019), Noise2Self, Section 4.
+    Batson and Royer (2019), Noise2Self.
     """
     if spacing < 2:
         raise ValueError(f"spacing must be at least 2; got {spacing}")
@@ -647,7 +647,7 @@ def sure_loss(
 
     References
     ----------
-    Soltanayev and Chun (2018), Training deep learning based denoisers without ground truth data, eq. 9.
+    Soltanayev and Chun (2018), Training deep learning based denoisers without ground truth data.
     """
     denoised = denoiser(noisy)
     divergence = monte_carlo_divergence(denoiser, noisy, step=step, value=denoised, generator=generator)
