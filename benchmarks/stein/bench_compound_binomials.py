@@ -64,7 +64,7 @@ def test_choice_by_sure(compare: Callable[..., None]) -> None:
         run_peer=maximise_likelihood,
         quality=(ours, theirs),
         quality_name="mean squared error (thousandths)",
-        note="The curve needs sums over the units of each size, once; the likelihood visits every unit at every step.",
+        note="SURE needs sums over the units of each size, once; the likelihood visits every unit at every step.",
     )
 
 

@@ -121,8 +121,8 @@ def test_total_variation_agrees_with_a_cone_solver():
     steps = cvxpy.vstack([cvxpy.vec(down, order="C"), cvxpy.vec(right, order="C")])
     objective = 0.5 * cvxpy.sum_squares(u - noisy[0].numpy()) + weight * cvxpy.sum(cvxpy.norm(steps, axis=0))
     cvxpy.Problem(cvxpy.Minimize(objective)).solve(solver="CLARABEL")
-    denoised = denoise_total_variation(noisy, weight, n_iterations=3000)
-    np.testing.assert_allclose(denoised.values[0], u.value, atol=1e-5)
+    denoised = denoise_total_variation(noisy, weight, n_iterations=1500)
+    np.testing.assert_allclose(denoised.values[0], u.value, atol=1e-4)
     assert denoised.gap.item() < 1e-7
 
 
@@ -137,14 +137,14 @@ def test_total_variation_agrees_with_scikit_image():
 def test_a_step_keeps_its_place_and_loses_height(weight):
     """Two plateaus of m and n cells on a line: each moves towards the other by weight over its length."""
     noisy = torch.cat([torch.zeros(6), torch.ones(9)]).double()[None]
-    denoised = denoise_total_variation(noisy, weight, n_iterations=4000).values[0]
+    denoised = denoise_total_variation(noisy, weight, n_iterations=1000).values[0]
     expected = torch.cat([torch.full((6,), weight / 6), torch.full((9,), 1 - weight / 9)]).double()
     torch.testing.assert_close(denoised, expected, rtol=0, atol=1e-5)
 
 
 def test_a_large_weight_leaves_the_mean():
     noisy = random(2, 5, 5, 4)
-    denoised = denoise_total_variation(noisy, 1e3, n_iterations=2000).values
+    denoised = denoise_total_variation(noisy, 1e3, n_iterations=1000).values
     means = noisy.mean(dim=(1, 2, 3), keepdim=True).expand_as(noisy)
     torch.testing.assert_close(denoised, means, rtol=0, atol=1e-6)
 
@@ -155,8 +155,8 @@ def test_the_gap_bounds_the_excess_and_the_distance_falls_as_the_theorem_says():
     def objective(values):
         return 0.5 * (values - noisy).square().sum() + weight * lengths(forward_gradient(values, 2), 1).sum()
 
-    best = denoise_total_variation(noisy, weight, n_iterations=5000).values
-    for n_iterations in (1, 10, 100, 1000):
+    best = denoise_total_variation(noisy, weight, n_iterations=1500).values
+    for n_iterations in (1, 10, 100, 300):
         found = denoise_total_variation(noisy, weight, n_iterations=n_iterations)
         assert -1e-9 < objective(found.values) - objective(best) <= found.gap.item() + 1e-9
         # Dual value within 2L‖p‖²/(k + 1)² of its maximum, L = 8, |p| ≤ weight in 256 cells; it bounds ½‖u − u*‖².

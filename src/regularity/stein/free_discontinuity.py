@@ -132,6 +132,7 @@ def _one_a_grid(value: float | Tensor, data: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (data.ndim - 1))
 
 
+_PACE = 0.15
 # --- The convex lifting ------------------------------------------------------------------------------------------
 
 
@@ -340,7 +341,7 @@ def iterate_primal_dual(
     """
     p, n_axes = problem, problem.n_axes
     # Primal over dual step sizes: the dual variables grow with the price, the primal ones do not.
-    ratio = 0.15 / p.price.sqrt()
+    ratio = _PACE / p.price.sqrt()
     low_cost, high_cost = p.costs()
     per_label = (-1, 1, *[1] * n_axes)
     size = p.width * p.runs.sum(dim=1)  # of a run

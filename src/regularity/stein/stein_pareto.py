@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -230,6 +230,12 @@ PROBLEMS: Mapping[str, Problem] = MappingProxyType(
 )
 
 
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1; got {count}")
+
+
 # --- The surrogate, and the network on it --------------------------------------------------------------------------
 
 
@@ -305,9 +311,7 @@ class ParetoSetModel(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        for name, size in (("n_objectives", n_objectives), ("n_variables", n_variables), ("width", width)):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1; got {size}")
+        _check_counts(n_objectives=n_objectives, n_variables=n_variables, width=width)
         sources = [torch.Generator()] if generators is None else generators
         # One matrix a layer, its last row the bias; run by run, uniform up to 1/√inputs as torch's own layers.
         self.layers = nn.ParameterList()
@@ -624,7 +628,7 @@ class Direction:
 
 @torch.no_grad()
 def stein_hypernetwork_direction(
-    model: ParetoSetModel,
+    network: ParetoSetModel,
     preferences: Float[Tensor, "runs n m"],
     surrogate: Surrogate,
     methods: MethodStack,
@@ -639,7 +643,7 @@ def stein_hypernetwork_direction(
 
     Parameters
     ----------
-    model
+    network
         The networks.
     preferences
         Preferences of this step, at least two.
@@ -665,7 +669,7 @@ def stein_hypernetwork_direction(
     """
     check_preferences(preferences)
     n = preferences.shape[1]
-    solutions, inputs = model.propagate(preferences.to(model.layers[0]))
+    solutions, inputs = network.propagate(preferences.to(network.layers[0]))
     values, slopes = surrogate.lower_bound(solutions.to(preferences), confidence)
 
     # What each preference wants of its solution: the gradient of its Tchebycheff value.
@@ -683,8 +687,8 @@ def stein_hypernetwork_direction(
     through_sigmoid = solutions * (1 - solutions)
     by_coordinate = (~by_particle).to(solutions)
     drive, repulsion = [], []
-    deltas = model.backpropagate(inputs, wishes.to(solutions) * through_sigmoid)
-    push_deltas = model.backpropagate(inputs, pushes.to(solutions) * through_sigmoid)
+    deltas = network.backpropagate(inputs, wishes.to(solutions) * through_sigmoid)
+    push_deltas = network.backpropagate(inputs, pushes.to(solutions) * through_sigmoid)
     for layer_inputs, delta, push in zip(inputs, deltas, push_deltas, strict=True):
         summed = torch.bmm(layer_inputs.mT, counts[..., None].to(delta) * delta)
         length = torch.bmm(layer_inputs.mT.square(), delta.square()).sqrt_().clamp_min_(1e-12)
@@ -697,7 +701,7 @@ def stein_hypernetwork_direction(
 
 
 def stein_direction_by_particles(
-    model: ParetoSetModel,
+    network: ParetoSetModel,
     preferences: Float[Tensor, "1 n m"],
     surrogate: Surrogate,
     method: Method,
@@ -710,7 +714,7 @@ def stein_direction_by_particles(
 
     Parameters
     ----------
-    model
+    network
         One network.
     preferences
         Preferences of this step, at least two.
@@ -731,8 +735,8 @@ def stein_direction_by_particles(
         If preferences are not on the simplex, zero, or fewer than two.
     """
     check_preferences(preferences)
-    parameters = list(model.layers)
-    solutions, _ = model.propagate(preferences.to(parameters[0]))
+    parameters = list(network.layers)
+    solutions, _ = network.propagate(preferences.to(parameters[0]))
     at = solutions.detach()
     bound, slopes = surrogate.lower_bound(at.to(preferences), confidence)
     values = (bound + ((solutions - at)[:, :, None, :] * slopes).sum(dim=-1))[
@@ -773,7 +777,7 @@ class LearnedSet:
 
     Attributes
     ----------
-    model
+    network
         The networks, those of the checkpoint where the method keeps one.
     repulsion_share
         Mean over the training of α‖repulsion‖ / ‖drive‖, one a run.
@@ -781,7 +785,7 @@ class LearnedSet:
         Mean over the training of the coefficient of variation of the weights w_j, one a run.
     """
 
-    model: ParetoSetModel
+    network: ParetoSetModel
     repulsion_share: Float[Tensor, " runs"]
     weight_variation: Float[Tensor, " runs"]
 
@@ -844,18 +848,14 @@ def learn_pareto_set(
             f"methods and generators must have one entry a run, {len(surrogate.ideal)}; "
             f"got {len(methods)} and {len(generators)}"
         )
-    for name, number in (
-        ("n_steps", n_steps),
-        ("learning_rate", learning_rate),
-        ("checkpoint_every", checkpoint_every),
-    ):
-        check_positive(name, number)
+    _check_counts(n_steps=n_steps, checkpoint_every=checkpoint_every)
+    check_positive("learning_rate", learning_rate)
     ideal, m = surrogate.ideal, surrogate.ideal.shape[-1]
     stack = stack_methods(methods, ideal.device)
-    model = ParetoSetModel(
+    network = ParetoSetModel(
         m, surrogate.solutions.shape[-1], width=width, generators=generators, dtype=dtype
     ).to(ideal.device)
-    parameters = list(model.layers)
+    parameters = list(network.layers)
     optimiser = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     preferences = sample_preferences((n_steps, n_preferences, m), generators).to(ideal.device)
 
@@ -868,7 +868,7 @@ def learn_pareto_set(
 
     for step in range(n_steps):
         direction = stein_hypernetwork_direction(
-            model, preferences[:, step], surrogate, stack, confidence=confidence
+            network, preferences[:, step], surrogate, stack, confidence=confidence
         )
         alpha = stack.repulsion[:, None, None].to(dtype)
         for parameter, drive, repulsion in zip(parameters, direction.drive, direction.repulsion, strict=True):
@@ -877,7 +877,7 @@ def learn_pareto_set(
 
         if (step + 1) % checkpoint_every == 0 or step + 1 == n_steps:
             with torch.no_grad():
-                volume = hypervolume(surrogate.lower_values(model(even).to(ideal), confidence), reference)
+                volume = hypervolume(surrogate.lower_values(network(even).to(ideal), confidence), reference)
             better = volume >= best_volume
             best_volume = torch.where(better, volume, best_volume)
             keep = (better | ~stack.checkpoint)[:, None, None]
@@ -891,7 +891,7 @@ def learn_pareto_set(
     with torch.no_grad():
         for parameter, kept in zip(parameters, best, strict=True):
             parameter.copy_(kept)
-    return LearnedSet(model, torch.stack(shares).mean(dim=0), torch.stack(variations).mean(dim=0))
+    return LearnedSet(network, torch.stack(shares).mean(dim=0), torch.stack(variations).mean(dim=0))
 
 
 def select_batch(
@@ -974,7 +974,7 @@ def acquire_from_pareto_set(
     methods: Sequence[Method],
     n_candidates: int = 1000,
     confidence: float = 0.1,
-    **training: float,
+    **training: Any,
 ) -> Proposal:
     """Learn the Pareto set on the surrogate, draw candidates from it, and keep those of most hypervolume.
 
@@ -1011,7 +1011,7 @@ def acquire_from_pareto_set(
     learned = learn_pareto_set(surrogate, methods, generators, confidence=confidence, **training)
     preferences = sample_preferences((n_candidates, surrogate.ideal.shape[-1]), generators)
     with torch.no_grad():
-        solutions = learned.model(preferences.to(learned.model.layers[0])).to(surrogate.solutions)
+        solutions = learned.network(preferences.to(learned.network.layers[0])).to(surrogate.solutions)
     values = surrogate.lower_values(solutions, confidence)
     front = torch.where(nondominated(surrogate.values)[..., None], surrogate.values, -torch.inf).amax(dim=1)
     reference = torch.maximum(front, values.amax(dim=1))
@@ -1252,8 +1252,7 @@ def optimise(
         raise ValueError("seeds must not be empty")
     if n_initial < 2:
         raise ValueError(f"n_initial must be at least 2; got {n_initial}")
-    check_positive("n_iterations", n_iterations)
-    check_positive("batch_size", batch_size)
+    _check_counts(n_iterations=n_iterations, batch_size=batch_size)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     solutions = latin_hypercube(n_initial, problem.n_variables, seeds).to(device)
     objectives = problem.evaluate(solutions)
