@@ -47,6 +47,7 @@
 # %% tags=["parameters"]
 seed: int = 0  # seed of all random draws
 device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
+n_threads: int = 1  # threads of a CPU; on tensors as small as these, more wait for each other
 n_draws: int = 200  # draws of the counts in each design
 n_districts: int = 303  # districts; beyond 303 they are drawn from the 303 with replacement
 n_synthetic: int = 400  # units of each synthetic population
@@ -108,6 +109,7 @@ from regularity.stein.compound_binomials import (
 )
 
 use_book_style()
+torch.set_num_threads(n_threads)
 place = resolve_device(device)
 generator = seeded_generator(seed, place)
 fold_generator = seeded_generator(seed)  # which unit falls into which fold
@@ -129,8 +131,8 @@ def squared_error(estimates, truth):
 
 # %% [markdown]
 # The truth has to be known for a test, and the counts have to be binomial. Both hold for a sample of a sample. In 1998
-# every pupil of 303 Californian school districts took the same test; take a district's share above the national
-# median for its true rate, and draw a few of its pupils with replacement. The rates and the twelve covariates (income,
+# the pupils of 303 Californian school districts took the same mathematics test. Take a district's share above the
+# national median for its true rate, and draw a few of its pupils with replacement. The rates and the twelve covariates (income,
 # teachers, spending, courses) are real, the small samples are ours. Four designs say how many pupils $n_i$ are drawn
 # in district $i$: two in each; 2 to 12 at random; more where incomes are high, as when well-off districts answer more
 # often; and one in twenty of those tested, at most 200.
@@ -236,14 +238,15 @@ lines = curves.legend(ncols=1)
 # $$ (compound-risk)
 #
 # For Gaussian noise we would be done, since $\sigma$ is known there. Here $p(1 - p)$ is not. It has to be paid for in
-# trials. Two of them, one success and one failure, estimate it, and leave $n - 2$ for the rest: for any $g$,
+# trials. Pick two of the $n$ at random. The first is a success and the second a failure with probability
+# $X(n - X)/(n(n - 1))$, and the other $n - 2$ then hold $X - 1$ successes. So for any $g$,
 #
 # $$
 # \mathbb{E}_n\Big[\frac{X(n - X)}{n(n - 1)}\, g(X - 1)\Big] = p(1 - p)\; \mathbb{E}_{n-2}\, g(Y).
 # $$ (compound-pairs)
 #
-# But {eq}`compound-risk` wants $\mathbb{E}_{n-1}$: one trial is missing. Put a fair coin in its place, that is,
-# average over the missing trial's failing and succeeding. The result looks familiar:
+# Two trials are spent, and $n - 2$ are left where {eq}`compound-risk` wants $n - 1$. Put a fair coin in the place of the
+# missing one, that is, average over its failing and its succeeding. The result looks familiar:
 #
 # $$
 # \hat R(X) = (\delta(X) - \hat p)^2 + \hat v\,(2D - 1), \qquad
@@ -253,6 +256,8 @@ lines = curves.legend(ncols=1)
 #
 # It is SURE as in {eq}`sure`, with an unbiased estimate in the place of the variance, and in that of the divergence a
 # central difference: how much the estimate moves when one success more or less would have moved the average by $1/n$.
+# In {doc}`noise2score` such an estimate trains a network; here it will choose one number.
+#
 # A fair coin is the wrong coin unless $p = \tfrac12$, and it does not matter if the difference that it enters is
 # constant. The bias says exactly that:
 #
@@ -325,7 +330,8 @@ legend = fig.legend(handles, labels, loc="outside upper center", ncols=5)
 # %% [markdown]
 # ### Linear shrinkage, where nothing is approximate
 #
-# The class that the paper studies pulls each average towards a prediction $m_i$ of its rate,
+# The paper's class is called machine learning-assisted linear shrinkage. Ours pulls each average towards a prediction
+# $m_i$ of its rate,
 #
 # $$
 # \delta_i = m_i + w_i(\hat p_i - m_i), \qquad w_i = \frac{n_i}{n_i + \lambda}.
@@ -348,8 +354,8 @@ show(proportions, sure_curve, choose_by_sure)
 
 # %% [markdown]
 # The condition on $m_i$ is met by *cross-fitting*: split the units into folds, and predict each fold by a model
-# that was fitted to the others. Any model will do, and a bad one costs little, since a large estimated risk at large
-# $\lambda$ is a reason to keep the averages.
+# that was fitted to the others. Any model will do, and a bad one is hardly worse than none: a large estimated risk at
+# large $\lambda$ is a reason to keep the averages.
 
 # %%
 show(cross_fit)
@@ -370,7 +376,8 @@ show(cross_fit)
 # {func}`~regularity.stein.compound_binomials.differences`.
 #
 # **Inference.** At a fixed $\lambda$ the units' terms of SURE are independent, so that their mean and its standard error
-# give an interval for the risk; the terms' excess over $\hat v_i$ gives one for the gain over the plain average.
+# give an interval for the risk; the terms' excess over $\hat v_i$ gives one for the gain over the plain average. Whether
+# that survives the choice of $\lambda$ is for the experiment to say.
 
 # %%
 best = shrunk[shown].curve.mean(dim=0).argmin()
@@ -618,8 +625,8 @@ glue_number(
 # ### Regret
 #
 # How much is lost to the oracle, the best $\lambda$ and $\mu$ in hindsight? The paper's theorems say that this regret
-# vanishes as $N$ grows. Three populations are drawn at growing $N$: the two synthetic ones, and *mild*, with rates from Beta(2, 6)
-# in 2 to 15 trials.
+# vanishes as $N$ grows. Three populations are drawn at growing $N$: the two synthetic ones, and *mild*, with rates from
+# Beta(2, 6) in 2 to 15 trials.
 
 # %%
 regret = {name: [] for name in ("two kinds", "mild", "rare")}  # one tensor over the draws for each size
@@ -867,8 +874,8 @@ show_claims(
 # The weak point is the sentence below {eq}`compound-loss`: *if $m_i$ has not seen $X_i$*. The mean of
 # $(\hat p_i - p_i)(\hat p_i - m_i)$ is the variance of $\hat p_i$ **less its covariance with $m_i$**. A model that is
 # fitted to all units and predicts the same units has seen everything. The estimate then counts on a gain of up to twice
-# the covariance, and that gain is not there. The ridge regression has thirteen coefficients to see with, and its estimated risk comes
-# out {glue:text}`compound-binomials-ridge-seen` thousandths too low. A random forest of fully grown trees all but copies
+# the covariance, and that gain is not there. The ridge regression has thirteen coefficients to see with, and its estimated
+# risk comes out {glue:text}`compound-binomials-ridge-seen` thousandths too low. A random forest of fully grown trees all but copies
 # the averages that it was trained on, and to SURE it looks like a prophet.
 
 # %%

@@ -41,6 +41,7 @@
 # %% tags=["parameters"]
 seed: int = 0  # seed of all randomness
 device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
+n_workers: int = 2  # experiments at a time; one where there is a GPU
 problem: str = "RE21"  # "ZDT1", "ZDT2", "ZDT3", "F2", "VLMOP2", "RE21" or "RE37"
 n_seeds: int = 20  # runs of each method, paired by their initial design
 n_initial: int = 20  # size of the initial design
@@ -80,6 +81,7 @@ from pymoo.optimize import minimize
 from regularity.foundations.gaussian_processes import confidence_bound
 from regularity.foundations.metrics import hypervolume
 from regularity.foundations.stein import median_bandwidth, stein_variational_direction
+from regularity.foundations.training import run_side_by_side
 from regularity.lab import (
     ACCENT,
     BASELINE,
@@ -124,14 +126,14 @@ use_book_style()
 place = resolve_device(device)
 
 # %% [markdown]
-# Four methods that train a network run side by side, {glue:text}`stein_pareto-n-seeds` times each, all in one batch:
-# one tensor holds every network of every run. Runs with the same seed share their initial design, the first weights of
-# every network and every random draw, so that methods are compared in pairs. *PSL-MOBO* is the base method. *Uncoupled*
-# is SVH-PSL without a kernel, everything else equal. *Kernel alone* is SVH-PSL without repulsion.
+# All that takes time comes first, since the experiments are independent and can share the cores; each is explained
+# below. In the main one, four methods that train a network run {glue:text}`stein_pareto-n-seeds` times each, all in one
+# batch: one tensor holds the weights of every network. Runs with the same seed share their initial design, the first
+# weights of every network and every random draw, so that methods are compared in pairs. *PSL-MOBO* is the base method.
+# *Uncoupled* is SVH-PSL without a kernel, everything else equal. *Kernel alone* is SVH-PSL without repulsion.
 
 # %%
-target = PROBLEMS[problem]
-run_seeds = [int(one) for one in np.random.SeedSequence(seed).generate_state(n_seeds)]
+target, bulge, thin = PROBLEMS[problem], PROBLEMS[collapse_problem], PROBLEMS[surrogate_problem]
 methods = {
     "PSL-MOBO": PSL_MOBO,
     "uncoupled": UNCOUPLED,
@@ -154,27 +156,56 @@ loop = {
 }
 
 
-def run_networks(target, methods, run_seeds, description, **options):
+def draw_seeds(n, experiment):
+    """Seeds of an experiment's runs, which no other value of `seed` gives."""
+    return [int(one) for one in np.random.SeedSequence([seed, experiment]).generate_state(n)]
+
+
+def run_networks(target, methods, run_seeds, **options):
     """Every method from every seed, methods first."""
     each = [method for method in methods for _ in run_seeds]
     acquire = partial(
         acquire_from_pareto_set, methods=each, n_steps=n_steps, n_candidates=n_candidates, **training
     )
-    watch = partial(progress, description=description)
-    return optimise(target, acquire, run_seeds * len(methods), iterations=watch, **loop, **options)
+    return optimise(target, acquire, run_seeds * len(methods), **loop, **options)
+
+
+def run_rival(run_seeds):
+    """Expected improvement from every seed."""
+    acquire = partial(acquire_by_expected_improvement, pool_size=pool_size, n_samples=n_samples)
+    return optimise(target, acquire, run_seeds, **loop)
+
+
+def train_on_fixed(methods, surrogate_seeds):
+    """Every method on every fixed surrogate, methods first."""
+    each = [method for method in methods for _ in surrogate_seeds]
+    designs = latin_hypercube(surrogate_size, thin.n_variables, surrogate_seeds * len(methods)).to(place)
+    surrogate = fit_surrogate(designs, thin.evaluate(designs))
+    generators = [seeded_generator(one) for one in surrogate_seeds * len(methods)]
+    return surrogate, learn_pareto_set(surrogate, each, generators, n_steps=surrogate_steps, **training)
+
+
+run_seeds, collapse_seeds, surrogate_seeds = draw_seeds(n_seeds, 0), draw_seeds(n_collapse, 1), draw_seeds(n_surrogates, 2)
+kinds = [("standardised", PSL_MOBO), ("standardised", SVH_PSL), ("raw", PSL_MOBO), ("raw", SVH_PSL)]
+standardise = [name == "standardised" for name, _ in kinds for _ in collapse_seeds]
+scanned = [PSL_MOBO, UNCOUPLED, *(replace(SVH_PSL, repulsion=alpha) for alpha in repulsions)]
+tasks = {
+    "networks": partial(run_networks, target, methods.values(), run_seeds),
+    "collapse": partial(run_networks, bulge, [method for _, method in kinds], collapse_seeds, standardise=standardise),
+    "expected improvement": partial(run_rival, run_seeds),
+    "fixed surrogates": partial(train_on_fixed, scanned, surrogate_seeds),
+}
+running = run_side_by_side(tasks, n_workers=1 if place.type == "cuda" else n_workers)
+results = dict(progress(running, "experiments", total=len(tasks)))
 
 
 def by_method(values):
-    """Take a trace apart again: one entry a method, its runs first."""
+    """Take the main trace apart again: one entry a method, its runs first."""
     return dict(zip(methods, values.cpu().unflatten(0, (len(methods), n_seeds)), strict=True))
 
 
-trace = run_networks(target, methods.values(), run_seeds, "networks")
-volumes = by_method(trace.hypervolume)
-rival = partial(acquire_by_expected_improvement, pool_size=pool_size, n_samples=n_samples)
-rival_watch = partial(progress, description="expected improvement")
-rival_trace = optimise(target, rival, run_seeds, iterations=rival_watch, **loop)
-volumes["expected improvement"] = rival_trace.hypervolume.cpu()
+trace = results["networks"]
+volumes = by_method(trace.hypervolume) | {"expected improvement": results["expected improvement"].hypervolume.cpu()}
 glue_number("stein_pareto-n-seeds", n_seeds, "d")
 
 # %% [markdown]
@@ -452,21 +483,9 @@ def mean_kernel(power):
     return (kernel * off_diagonal).sum(dim=(1, 2)) / off_diagonal.sum()
 
 
-thin = PROBLEMS[surrogate_problem]
-surrogate_seeds = [int(one) for one in np.random.SeedSequence([seed, 1]).generate_state(n_surrogates)]
-scanned = [PSL_MOBO, UNCOUPLED, *(replace(SVH_PSL, repulsion=alpha) for alpha in repulsions)]
-each = [method for method in scanned for _ in surrogate_seeds]
-thin_designs = latin_hypercube(surrogate_size, thin.n_variables, surrogate_seeds * len(scanned)).to(place)
-fixed = fit_surrogate(thin_designs, thin.evaluate(thin_designs))
-on_fixed = learn_pareto_set(
-    fixed,
-    each,
-    [seeded_generator(one) for one in surrogate_seeds * len(scanned)],
-    n_steps=surrogate_steps,
-    **training,
-)
+fixed, on_fixed = results["fixed surrogates"]
 with torch.no_grad():
-    thin_even = even_preferences(thin.n_objectives, 100).to(fixed.values).expand(len(each), -1, -1)
+    thin_even = even_preferences(thin.n_objectives, 100).to(fixed.values).expand(len(fixed.values), -1, -1)
     bounds = fixed.lower_values(on_fixed.network(thin_even.float()).to(fixed.values), confidence)
 fixed_volumes = hypervolume(bounds, fixed.values.amax(dim=1)).cpu().view(len(scanned), -1)
 distances = torch.cdist(bounds, bounds) + 1e9 * torch.eye(thin_even.shape[1], device=place)
@@ -739,16 +758,7 @@ show_claims(
 # and standardises them for PSL-MOBO. Here both get both.
 
 # %%
-bulge = PROBLEMS[collapse_problem]
-collapse_seeds = [int(one) for one in np.random.SeedSequence([seed, 2]).generate_state(n_collapse)]
-kinds = [("standardised", PSL_MOBO), ("standardised", SVH_PSL), ("raw", PSL_MOBO), ("raw", SVH_PSL)]
-collapse = run_networks(
-    bulge,
-    [method for _, method in kinds],
-    collapse_seeds,
-    "collapse",
-    standardise=[name == "standardised" for name, _ in kinds for _ in collapse_seeds],
-)
+collapse = results["collapse"]
 ends = collapse.hypervolume[:, -1].cpu().view(len(kinds), -1)
 bulge_front = bulge.scale(bulge.front(2000))
 bulge_reference = torch.tensor(bulge.reference, dtype=torch.float64)

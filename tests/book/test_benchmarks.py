@@ -162,9 +162,11 @@ def test_a_session_times_in_turns_and_keeps_what_it_measured(session):
         for n in threads
     }
     row = rows["dream", "nap", 1]
-    assert 0.2 < row["low"] <= row["ratio"] <= row["high"] < 1
-    assert 0.01 <= 4 * row["seconds_method"] < 4 * row["seconds_peer"]
-    assert 0.04 <= 4 * row["seconds_peer"] < 0.2
+    # A nap of 0.01 s beside one of 0.04 s, four units each; on a busy machine either may last longer, never shorter.
+    assert 0 < row["low"] <= row["ratio"] <= row["high"]
+    assert row["ratio"] < 1
+    assert 0.01 / 4 <= row["seconds_method"] < row["seconds_peer"]
+    assert 0.04 / 4 <= row["seconds_peer"] < 0.04
     assert (row["peer_version"], row["rounds"], row["date"]) == (
         pytest.__version__,
         6,
@@ -193,7 +195,7 @@ def test_a_session_times_in_turns_and_keeps_what_it_measured(session):
     ("toy", "arguments", "message"),
     [
         ({"agrees": False}, [], "*they do not agree*"),
-        ({"seconds": 0.08}, [], "*nap: * times its peer's time; say why in `note`*"),
+        ({"seconds": 0.2}, [], "*nap: * times its peer's time; say why in `note`*"),
         ({}, ["--rounds=5"], "*rounds must be at least 6*"),
     ],
 )
@@ -206,7 +208,7 @@ def test_a_session_with_a_failure_writes_nothing(session, toy, arguments, messag
 
 
 def test_a_slower_method_may_say_why(session):
-    result, rows = session("timings", "-k", "1-threads", sleep={"seconds": 0.08, "note": "it sleeps longer"})
+    result, rows = session("timings", "-k", "1-threads", sleep={"seconds": 0.2, "note": "it sleeps longer"})
     result.assert_outcomes(passed=1, deselected=result.parseoutcomes().get("deselected", 0))
     assert rows["sleep", "nap", 1]["low"] > 1
     assert rows["sleep", "nap", 1]["note"] == "it sleeps longer"

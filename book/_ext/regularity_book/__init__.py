@@ -3,6 +3,8 @@
 All that is said of chapters and claims is read out of the executed notebooks through `regularity.lab`.
 """
 
+from functools import cache
+
 import pybtex.plugin
 from pybtex.richtext import Text
 from pybtex.style.formatting.unsrt import Style
@@ -30,6 +32,8 @@ class BookReferences(Style):
 
 
 def setup(app: Sphinx) -> dict[str, object]:
+    # pybtex looks through all installed packages again for each reference that it formats.
+    pybtex.plugin._load_entry_point = cache(pybtex.plugin._load_entry_point)
     pybtex.plugin.register_plugin("pybtex.style.formatting", "book", BookReferences)
     app.connect("config-inited", api.write_pages, priority=100)  # before the table of contents is read
     app.connect("autodoc-process-signature", api.annotations_as_written)
@@ -49,6 +53,7 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("env-merge-info", placeholders.merge)
     app.connect("doctree-read", pages.demand_alternative_text)
     app.connect("doctree-read", pages.drop_empty_heads)
+    app.connect("doctree-read", gallery.remember)
     app.connect("doctree-resolved", placeholders.fill)
     app.connect("html-page-context", pages.offer_downloads, priority=900)  # after the theme's buttons
     app.connect("html-page-context", pages.mend_theme, priority=900)

@@ -1,6 +1,7 @@
 """The gallery: a card a chapter, with its first figure, its question and the tally of its claims."""
 
 import base64
+import re
 from collections import Counter
 from html import escape
 from io import BytesIO
@@ -49,7 +50,7 @@ def render(app: Sphinx, docname: str, part: str) -> str:
 def _card(app: Sphinx, docname: str, chapter: Chapter) -> str:
     page = page_of(chapter)
     target = app.builder.get_relative_uri(docname, page)
-    title, question = escape(app.env.titles[page].astext()), escape(opening_sentence(app, page))
+    title, question = escape(app.env.titles[page].astext()), escape(app.env.metadata[page]["opening"])
     picture = '<span class="card-picture"></span>'
     if found := first_figure(chapter):
         alternative, height = found[1], round(found[0].height * WIDTH / found[0].width)
@@ -79,13 +80,29 @@ def tally(chapter: Chapter) -> str:
     return f'<p class="tally"><span aria-hidden="true">{signs}</span> {words}</p>'
 
 
-def opening_sentence(app: Sphinx, page: str) -> str:
+def remember(app: Sphinx, doctree: nodes.document) -> None:
+    """Keep what other pages say of a page, when it is read: to load it again for each of them takes long."""
+    metadata = app.env.metadata[app.env.docname]
+    metadata["opening"] = opening_sentence(doctree)
+    metadata["claims"] = claims_section(doctree)
+
+
+def opening_sentence(doctree: nodes.document) -> str:
     """The question that a chapter opens with: the first sentence below its title."""
-    for paragraph in app.env.get_doctree(page).findall(nodes.paragraph):
+    for paragraph in doctree.findall(nodes.paragraph):
         text = " ".join(paragraph.astext().split())
-        for end in ("? ", ". "):
-            text = text.split(end)[0] + end[0] if end in text else text
-        return text
+        return re.split(r"(?<=[?.])\s", text, maxsplit=1)[0]
+    return ""
+
+
+def claims_section(doctree: nodes.document) -> str:
+    """The anchor of the section with the cell of claims; empty where there is none."""
+    for cell in doctree.findall(nodes.container):
+        if "tag_claims" in cell["classes"]:
+            section = cell.parent
+            while section is not None and not isinstance(section, nodes.section):
+                section = section.parent
+            return section["ids"][0] if section is not None else ""
     return ""
 
 

@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
 from sphinx.application import Sphinx
 
 from regularity.lab.chapters import Chapter
@@ -48,15 +47,8 @@ def render(app: Sphinx, docname: str, argument: str) -> str:
 def _claims_address(app: Sphinx, docname: str, chapter: Chapter) -> tuple[str, str]:
     """The chapter's title, and the address of the section with its cell of claims."""
     page = page_of(chapter)
-    address = app.builder.get_relative_uri(docname, page)
-    for cell in app.env.get_doctree(page).findall(nodes.container):
-        if "tag_claims" in cell["classes"]:
-            section = cell.parent
-            while section is not None and not isinstance(section, nodes.section):
-                section = section.parent
-            address += f"#{section['ids'][0]}" if section is not None else ""
-            break
-    return app.env.titles[page].astext(), address
+    address, anchor = app.builder.get_relative_uri(docname, page), app.env.metadata[page]["claims"]
+    return app.env.titles[page].astext(), f"{address}#{anchor}" if anchor else address
 
 
 def seeds_group(held: str | None) -> str:

@@ -6,7 +6,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from bs4 import BeautifulSoup
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -108,14 +107,19 @@ _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
 
 def plain_signature(html: str) -> str:
     """Set a signature in lines, and without an element for each comma: pages are half as long."""
-    soup = BeautifulSoup(html, "html.parser")
-    for tag, css in (("dl", "sig-lines"), ("dd", "sig-line")):
-        for element in soup(tag):
-            element.name, element["class"] = "span", css
-    for element in soup(["span", "em"]):
-        if set(element.get("class", [])) <= {"pre", "p", "n", "o", "w", "s", "sig-paren"}:
-            element.unwrap()
-    return str(soup)
+    pieces, names = [], []
+    for piece in re.split("(<[^>]+>)", html):
+        if piece.startswith("</"):
+            piece = f"</{name}>" if (name := names.pop()) else ""
+        elif piece.startswith("<"):
+            tag, css = re.match(r'<(\w+)(?: class="([^"]*)")?', piece).groups()
+            if tag in {"dl", "dd"}:
+                tag, piece = "span", f'<span class="{"sig-lines" if tag == "dl" else "sig-line"}">'
+            elif tag in {"span", "em"} and css in {"pre", "p", "n", "o", "w", "s", "sig-paren"}:
+                tag, piece = "", ""
+            names.append(tag)
+        pieces.append(piece)
+    return "".join(pieces)
 
 
 def describe(

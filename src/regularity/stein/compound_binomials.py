@@ -678,7 +678,7 @@ def _profile_likelihood(successes: Tensor, trials: Tensor, strengths: Tensor) ->
     )
     s = strengths[:, None]
     m = (hits.sum(dim=-1, keepdim=True) / trials.sum()).clamp(1e-3, 1 - 1e-3)
-    for _ in range(20):
+    for _ in range(10):
         above, below = s / (s * m + j), s / (s * (1 - m) + j)
         slope = (hits * above - misses * below).sum(dim=-1, keepdim=True)
         curvature = (hits * above.square() + misses * below.square()).sum(dim=-1, keepdim=True)

@@ -132,7 +132,6 @@ def _one_a_grid(value: float | Tensor, data: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (data.ndim - 1))
 
 
-_PACE = 0.15
 # --- The convex lifting ------------------------------------------------------------------------------------------
 
 
@@ -340,8 +339,8 @@ def iterate_primal_dual(
     (2013), A primal-dual splitting method for convex optimization, Theorem 3.3 (relaxation).
     """
     p, n_axes = problem, problem.n_axes
-    # Primal over dual step sizes: the dual variables grow with the price, the primal ones do not.
-    ratio = _PACE / p.price.sqrt()
+    # Primal over dual step sizes: the dual variables grow with the price, the primal ones do not. 0.3 is by trial.
+    ratio = 0.3 / (n_axes * p.price.sqrt())
     low_cost, high_cost = p.costs()
     per_label = (-1, 1, *[1] * n_axes)
     size = p.width * p.runs.sum(dim=1)  # of a run
@@ -772,8 +771,10 @@ class FreeDiscontinuity:
         The chosen λ and ν.
     noise_std
         Standard deviation of one value, given or estimated.
+    candidates
+        The surface of each pair, in units of the values: fidelities in rows, boundary prices in columns.
     sure
-        Estimated risk of each pair, fidelities in rows, boundary prices in columns; NaN where there is only one pair.
+        Estimated risk of each, over the cells with data; NaN where there is only one pair.
     lifted
         The lifted solution at the chosen pair, with its certificate, in scaled units.
     """
@@ -784,6 +785,7 @@ class FreeDiscontinuity:
     fidelity: float
     boundary_price: float
     noise_std: float
+    candidates: Float[Tensor, "fidelities prices *grid"]
     sure: Float[Tensor, "fidelities prices"]
     lifted: LiftedSurface
 
@@ -799,6 +801,7 @@ def free_discontinuity_regression(
     n_bins: int = 8,
     n_iterations: int = 300,
     tolerance: float = 0.01,
+    n_probes: int = 1,
     generator: torch.Generator | None = None,
 ) -> FreeDiscontinuity:
     """Estimate a surface that is smooth but for jumps, and where and by how much it jumps.
@@ -823,8 +826,10 @@ def free_discontinuity_regression(
         converged or not.
     tolerance
         Relative gap to which the chosen pair is then solved.
+    n_probes
+        Random directions of the risk estimate.
     generator
-        Source of the risk estimate's random direction.
+        Source of these directions.
 
     Returns
     -------
@@ -864,11 +869,13 @@ def free_discontinuity_regression(
         found = lifted_mumford_shah(cells, *pairs.T, n_bins=n_bins, n_iterations=n_iterations)
         return low + width * found.surface.flatten(1)[:, filled].to(observed.dtype)
 
-    sure, best = torch.full((len(pairs),), torch.nan), 0
+    sure, best, candidates = torch.full((len(pairs),), torch.nan), 0, None
     if len(pairs) > 1:
         cell_std = std / grid.counts.flatten()[filled].to(values.dtype).sqrt()
         observed = grid.means.flatten()[filled]
-        _, sure = sure_of_candidates(solve, observed, cell_std, len(pairs), generator=generator)
+        candidates, sure = sure_of_candidates(
+            solve, observed, cell_std, len(pairs), n_probes=n_probes, generator=generator
+        )
         best = int(sure.argmin())
     fidelity, boundary_price = pairs[best].tolist()
     scaled = ((grid.means - low) / width).float()[None]
@@ -877,5 +884,16 @@ def free_discontinuity_regression(
     )
     surface = low + width * lifted.surface[0].to(values.dtype)
     jumps = find_jumps(surface, (boundary_price / n_cells) ** 0.5 * width.item())
-    table = sure.view(len(fidelities), len(boundary_prices))
-    return FreeDiscontinuity(surface, jumps, grid, fidelity, boundary_price, std, table, lifted)
+    shape = (len(fidelities), len(boundary_prices))
+    candidates = surface if candidates is None else candidates[:, observed_at]
+    return FreeDiscontinuity(
+        surface,
+        jumps,
+        grid,
+        fidelity,
+        boundary_price,
+        std,
+        candidates.view(*shape, *surface.shape),
+        sure.view(shape),
+        lifted,
+    )
