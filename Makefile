@@ -18,9 +18,11 @@ book: .venv/.installed  ## build the site into _build/html (the committed notebo
 	$(BIN)/jupyter-book build . -W -n --keep-going
 	@echo "The book is at $(CURDIR)/_build/html/index.html"
 
+# Tests run side by side: one thread each, or they would wait for one another.
+test: export OMP_NUM_THREADS = 1
 test: .venv/.installed book  ## everything that CI runs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/pytest -n $(WORKERS) --jaxtyping-packages=regularity,beartype.beartype -m "not bad_input and not site"
+	$(BIN)/pytest -n $(WORKERS) --doctest-modules --jaxtyping-packages=regularity,beartype.beartype -m "not bad_input and not site" src tests
 	$(BIN)/pytest -n $(WORKERS) -m bad_input
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 	$(BIN)/pytest -m site

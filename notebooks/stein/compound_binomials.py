@@ -31,8 +31,8 @@
 # district. How hard to pull depends on the error that is left, and the error depends on the true rate. Empirical Bayes
 # assumes that the true rates are draws from a distribution and estimates that. Yan Chen and Lihua Lei assume nothing
 # of the rates. They are fixed numbers, whatever they are; only the pupils are random. Then a binomial relative of
-# {eq}`stein-identity` estimates the mean squared error of *each candidate strength* from the counts alone, and one
-# takes the strength with the smallest estimate. No step replaces a count by a Gaussian, so two pupils a district are
+# Stein's identity, {eq}`stein-identity`, estimates the mean squared error of *each candidate strength* from the counts
+# alone, and one takes the strength with the smallest estimate. No step replaces a count by a Gaussian, so two pupils a district are
 # enough.
 #
 # On real rates with real covariates and 2 to 12 pupils a district, this divides the error of the plain average by
@@ -47,7 +47,7 @@
 # %% tags=["parameters"]
 seed: int = 0  # seed of all random draws
 device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
-n_threads: int = 1  # threads of a CPU; on tensors as small as these, more wait for each other
+n_threads: int = 1  # threads of a CPU; small tensors gain nothing from more
 n_draws: int = 200  # draws of the counts in each design
 n_districts: int = 303  # districts; beyond 303 they are drawn from the 303 with replacement
 n_synthetic: int = 400  # units of each synthetic population
@@ -134,8 +134,8 @@ def squared_error(estimates, truth):
 # the pupils of 303 Californian school districts took the same mathematics test. Take a district's share above the
 # national median for its true rate, and draw a few of its pupils with replacement. The rates and the twelve covariates (income,
 # teachers, spending, courses) are real, the small samples are ours. Four designs say how many pupils $n_i$ are drawn
-# in district $i$: two in each; 2 to 12 at random; more where incomes are high, as when well-off districts answer more
-# often; and one in twenty of those tested, at most 200.
+# in district $i$: *two pupils*; *2 to 12*, at random; *more if rich*, as when well-off districts answer more often; and
+# *one in twenty* of those tested, at most 200.
 
 # %%
 columns = {name: column.to(place) for name, column in load_star98().items()}
@@ -151,9 +151,9 @@ wealth = 1 - columns["LOWINC"] / 100
 
 designs = {
     "two pupils": torch.full_like(rates, 2),
-    "2 to 12 pupils": torch.randint(2, 13, rates.shape, generator=generator, device=place).to(rates),
-    "more in rich districts": 2 + torch.round(28 * wealth**3),
-    "one pupil in twenty": torch.round(tested / 20).clamp(2, 200),
+    "2 to 12": torch.randint(2, 13, rates.shape, generator=generator, device=place).to(rates),
+    "more if rich": 2 + torch.round(28 * wealth**3),
+    "one in twenty": torch.round(tested / 20).clamp(2, 200),
 }
 counts = {name: draw_counts(rates, trials, n_draws) for name, trials in designs.items()}
 measured = {name: proportions(counts[name], trials) for name, trials in designs.items()}
@@ -168,7 +168,7 @@ predictions = {
 }
 shrunk = {name: choose_by_sure(measured[name], strengths, predictions[name]) for name in designs}
 
-shown = "2 to 12 pupils"
+shown = "2 to 12"
 risk_plain = squared_error(measured[shown].values, rates)
 risk_shrunk = squared_error(shrunk[shown].estimates, rates)
 losses = loss_curve(measured[shown], predictions[shown], strengths, rates)
@@ -249,9 +249,11 @@ lines = curves.legend(ncols=1)
 # missing one, that is, average over its failing and its succeeding. The result looks familiar:
 #
 # $$
-# \hat R(X) = (\delta(X) - \hat p)^2 + \hat v\,(2D - 1), \qquad
+# \begin{gathered}
+# \hat R(X) = (\delta(X) - \hat p)^2 + \hat v\,(2D - 1), \\
 # \hat v = \frac{\hat p(1 - \hat p)}{n - 1}, \qquad
 # D = \frac n2\,\big[\delta(X + 1) - \delta(X - 1)\big].
+# \end{gathered}
 # $$ (compound-sure)
 #
 # It is SURE as in {eq}`sure`, with an unbiased estimate in the place of the variance, and in that of the divergence a
@@ -470,13 +472,15 @@ for name, (trials, true_rates, successes) in progress(settings.items(), "without
 
 def print_table(errors, settings, rules):
     """Mean squared errors in thousandths, a column for each setting; the last line is their largest standard error."""
-    print(" " * 24 + "".join(f"{name:>{len(name) + 3}}" for name in settings))
+    print(" " * 22 + "".join(f"{name:>{max(len(name), 5) + 2}}" for name in settings))
     for rule in rules:
-        means = [f"{1e3 * errors[name, rule].mean():{len(name) + 3}.1f}" for name in settings]
-        print(f"{rule:24}" + "".join(means))
+        means = [f"{1e3 * errors[name, rule].mean():{max(len(name), 5) + 2}.1f}" for name in settings]
+        print(f"{rule:22}" + "".join(means))
     spread = [max(errors[name, rule].std() for rule in rules) / n_draws**0.5 for name in settings]
-    largest = [f"{1e3 * value:{len(name) + 3}.1f}" for name, value in zip(settings, spread, strict=True)]
-    print(f"{'largest standard error':24}" + "".join(largest))
+    largest = [
+        f"{1e3 * value:{max(len(name), 5) + 2}.1f}" for name, value in zip(settings, spread, strict=True)
+    ]
+    print(f"{'largest standard error':22}" + "".join(largest))
 
 
 print_table(errors, settings, [*rules, "oracle"])
@@ -487,10 +491,11 @@ print_table(errors, settings, [*rules, "oracle"])
 #
 # - Where samples are tiny or rates are near zero (*two pupils*, *rare*) the arcsine rule is bad: no transformation makes
 #   a count of 0, 1 or 2 Gaussian. SURE and the beta-binomial rule do not try.
-# - Where rich districts answer more, the two empirical Bayes rules lose. They assume that a unit's rate has nothing to
-#   do with its $n_i$. SURE was promised nothing of the kind: its error is {glue:text}`compound-binomials-informative`
-#   times that of the beta-binomial rule. The arcsine rule does nearly as well there. It is the criterion that helps,
-#   an estimate of the risk for these rates and these $n_i$; the likelihood has no part in it.
+# - Where rich districts answer more (*more if rich*), the two empirical Bayes rules lose. They assume that a unit's
+#   rate has nothing to do with its $n_i$. SURE was promised nothing of the kind: its error is
+#   {glue:text}`compound-binomials-informative` times that of the beta-binomial rule. The arcsine rule does nearly as
+#   well there. It is the criterion that helps, an estimate of the risk for these rates and these $n_i$; the likelihood
+#   has no part in it.
 # - Among *two kinds* SURE again beats the two priors by far. The arcsine rule is better still, since near zero and one
 #   its scale lets the averages alone. But the oracle of the class is not good either: one $\lambda$ cannot pull the
 #   small samples hard and leave the large ones as they are.
@@ -511,7 +516,7 @@ def ratio(first, second):
     return value.item(), (residual.std() / len(first) ** 0.5 / second.mean()).item()
 
 
-rich = "more in rich districts"
+rich = "more if rich"
 glue_number("compound-binomials-informative", ratio(errors[rich, "SURE"], errors[rich, "beta-binomial"])[0])
 
 # %% [markdown]

@@ -52,7 +52,7 @@ noise_std: float = 0.05  # standard deviation of the noise in all simulations
 jump: float = 0.75  # height of the step, in standard deviations of the values without it
 smallest_jump: float = 0.1  # jumps from this height on count; sets the price of border
 n_bins: int = 8  # bins of the lifting in two and three dimensions
-n_iterations: int = 200  # iterations of each solve behind a risk estimate
+n_iterations: int = 150  # iterations of each solve behind a risk estimate
 tolerance: float = 0.01  # relative gap to which all other solves go
 n_draws: int = 3  # data sets of the sparse disk
 n_points: int = 4000  # points of each
@@ -79,7 +79,7 @@ nile_bins: int = 16  # bins of the lifting for the Nile
 scene_points: int = 6400  # measurements of the motorcycle
 scene_cells: int = 40  # cells along each axis there
 scene_noise: float = 5.0  # standard deviation of their noise, in pixels
-scene_fidelities: list = [1000, 2000, 4000]  # candidates there
+scene_fidelities: list = [1000, 2000]  # candidates there
 scene_prices: list = [0.2, 0.4, 0.8]  # candidates there
 
 # %%
@@ -676,7 +676,7 @@ nile = free_discontinuity_regression(
     fidelities=nile_fidelities,
     boundary_prices=nile_prices,
     n_bins=nile_bins,
-    n_iterations=3 * n_iterations,
+    n_iterations=4 * n_iterations,
     tolerance=tolerance,
     n_probes=4 * n_probes,
     generator=seeded_generator(1000 * seed + 900),

@@ -747,11 +747,12 @@ for axes, condition in zip(panels, rows, strict=True):
 panels[0].set_ylabel("total variation, relative\nto the noisy image")
 
 # %% [markdown]
-# Without gravel the estimates are good, and the cost of not knowing is small; sometimes it is negative. The scan also
-# absorbs the blur. At the weaker Gaussian noise it likes a $\sigma$ that is too large by about
-# $\sqrt{1 + \sigma_a^2 / \sigma^2}$, as befits a score of images at a noise of $\sqrt{\sigma^2 + \sigma_a^2}$. The authors'
-# penalties, with their likelihood terms, end up {glue:text}`noise2score-official-penalty` from plain total variation
-# over the Poisson and Gamma conditions.
+# Gravel apart, the estimates are close at the stronger noise of each family. At the weaker they err towards too much
+# noise, for a reason. A network that has learned the score of images at a noise of $\sqrt{\sigma^2 + \sigma_a^2}$ asks
+# for that noise in the formula too. The scan gives it, and the cost of not knowing the parameter is small or negative:
+# the image of least total variation is often better than the one at the true value. The authors' penalties, with their
+# likelihood terms, change the mean over the Poisson and Gamma conditions by
+# {glue:text}`noise2score-official-penalty` against plain total variation.
 #
 # ## The claims
 #

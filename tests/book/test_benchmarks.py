@@ -3,15 +3,17 @@
 import json
 import platform
 import re
+import time
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from benchmarks.measure import Row, fold, median_ratio, read_rows, write_results
+from benchmarks.measure import Row, fold, median_ratio, read_rows, time_in_turns, write_results
 
 pytest_plugins = ["pytester"]
 
@@ -52,6 +54,41 @@ def test_ratios_are_paired():
 def test_five_rounds_have_no_interval():
     with pytest.raises(ValueError, match="rounds must be at least 6 for an interval of 95 %; got 5"):
         median_ratio([1.0] * 5, [1.0] * 5)
+
+
+class StoppedWatch:
+    """What `time_in_turns` uses of pytest-benchmark's fixture, on a clock that the work itself moves."""
+
+    disabled = False
+
+    def __init__(self):
+        self.now = 0.0
+        self.stats = SimpleNamespace(stats=SimpleNamespace(data=[]))
+
+    def work(self, seconds):
+        """Return a function whose calls last one of these seconds after another."""
+        durations = iter(seconds)
+
+        def run():
+            self.now += next(durations)
+
+        return run
+
+    def pedantic(self, target, setup, rounds, warmup_rounds):
+        """Time as pytest-benchmark does: each round after a set-up, the first ones for nothing."""
+        for number in range(warmup_rounds + rounds):
+            setup()
+            start = self.now
+            target()
+            if number >= warmup_rounds:
+                self.stats.stats.data.append(self.now - start)
+
+
+def test_rounds_are_paired_and_the_first_is_thrown_away(monkeypatch):
+    watch = StoppedWatch()
+    monkeypatch.setattr(time, "perf_counter", lambda: watch.now)
+    method, peer = watch.work([50.0, 1.0, 2.0, 3.0]), watch.work([90.0, 10.0, 20.0, 30.0])
+    assert time_in_turns(watch, method, peer, rounds=3) == ([1.0, 2.0, 3.0], [10.0, 20.0, 30.0])
 
 
 # --- What is kept ---------------------------------------------------------------------------------------------------
@@ -150,9 +187,7 @@ def session(pytester, monkeypatch):
 
 
 def test_a_session_times_in_turns_and_keeps_what_it_measured(session):
-    n_threads = torch.get_num_threads()
     result, rows = session("timings", dream={"tasks": ["short nap", "nap"]}, sleep={})
-    assert torch.get_num_threads() == n_threads
     result.assert_outcomes(passed=len(rows))
     threads = {place[2] for place in rows}
     assert 1 in threads
@@ -218,6 +253,16 @@ def test_agreement_can_be_checked_without_timing(session):
     result, rows = session("timings", "--benchmark-disable", sleep={"n_turns": 1})
     assert result.ret == pytest.ExitCode.OK
     assert rows == {}
+
+
+def test_threads_are_given_back(session):
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(n_threads + 7)
+        session("timings", "--benchmark-disable", sleep={"n_turns": 1})
+        assert torch.get_num_threads() == n_threads + 7
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 # --- What has been recorded -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 All that is said of chapters and claims is read out of the executed notebooks through `regularity.lab`.
 """
 
+import os
 from functools import cache
 
 import pybtex.plugin
@@ -31,6 +32,14 @@ class BookReferences(Style):
         ]
 
 
+def write_in_parallel(app: Sphinx, env: object) -> list[str]:
+    """Write pages on all cores: Jupyter Book has no option for it, and reading gains nothing from it."""
+    app.parallel = min(os.cpu_count() or 1, 4)
+    for extension in app.extensions.values():  # some that write nothing themselves do not say so
+        extension.parallel_write_safe = extension.parallel_write_safe is not False
+    return []
+
+
 def setup(app: Sphinx) -> dict[str, object]:
     # pybtex looks through all installed packages again for each reference that it formats.
     pybtex.plugin._load_entry_point = cache(pybtex.plugin._load_entry_point)
@@ -48,6 +57,7 @@ def setup(app: Sphinx) -> dict[str, object]:
         "speed": speed.render,
     }.items():
         placeholders.add_directive(app, name, render)
+    app.connect("env-updated", write_in_parallel)
     app.connect("env-get-outdated", placeholders.documents_to_read_again)
     app.connect("env-purge-doc", placeholders.forget)
     app.connect("env-merge-info", placeholders.merge)

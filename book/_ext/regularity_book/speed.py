@@ -59,8 +59,8 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> str:
     return (
         '<figure class="speed"><div class="speed-scroll" tabindex="0" role="region" aria-label="Figure of ratios">'
         f'<svg viewBox="0 0 {RIGHT + 20} {bottom + 40}" role="img" aria-label="{label}">{"".join(marks)}</svg></div>'
-        "<figcaption>Time of the method over the time of its peer on the same work (dot: median, line: range over "
-        "interleaved repetitions). Left of 1 the method is faster.</figcaption></figure>"
+        "<figcaption>Time of the method over the time of its peer on the same work (dot: median of the ratios in "
+        "turn, line: its 95 % interval). Left of 1 the method is faster.</figcaption></figure>"
     )
 
 

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pooch
 import torch
 from jaxtyping import Float, Int
 from skimage.io import imread
 from torch import Tensor
 
 from regularity.data.photographs import grey_tensor
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # pooch's progress bar asks for ipywidgets, in notebooks, at its import
+    import pooch
 
 _REGISTRY = Path(__file__).with_name("registry.txt")
 

@@ -302,12 +302,13 @@ def project_paraboloid(
     ----------
     Pock, Cremers, Bischof and Chambolle (2009), An algorithm for minimizing the Mumford-Shah functional, Section 4.
     """
-    a = flow.square().sum(2).addcmul_(tilt, tilt).sqrt_().mul_(0.5)
+    a = torch.hypot(lengths(flow, 2)[:, :, 0], tilt).mul_(0.5)
     b = (2 - height) / 3
     z = (2 * a).pow_(1 / 3).add_((-3 * b).clamp_min_(0).sqrt_())
+    b.mul_(1.5)
     for _ in range(6):
         square = z * z
-        z = torch.addcmul(a, square, z).div_(square.add_(b)).mul_(2 / 3)
+        z = torch.addcmul(a, square, z).div_(torch.add(b, square, alpha=1.5))
     outside = height < a * a
     factor = torch.where(outside, z / a.clamp_min(torch.finfo(a.dtype).tiny), 1.0)
     return flow * factor.unsqueeze(2), tilt * factor, torch.where(outside, z * z, height)

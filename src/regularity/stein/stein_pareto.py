@@ -922,29 +922,27 @@ def select_batch(
     ValueError
         If there are fewer candidates than `batch_size`.
     """
-    return _select_greedily(candidates[:, None], front[:, None], reference[:, None], batch_size)
+    return _select_greedily(candidates[:, None], front, reference, batch_size)
 
 
-def _select_greedily(candidates: Tensor, front: Tensor, reference: Tensor, batch_size: int) -> Tensor:
-    """Greedy choice by the mean improvement over samples, the second dimension."""
-    n_candidates = candidates.shape[2]
+def _select_greedily(
+    candidates: Float[Tensor, "runs s c m"], front: Tensor, reference: Tensor, batch_size: int
+) -> Int[Tensor, "runs b"]:
+    """Greedy choice by the mean improvement over samples of the candidates' values, one run after the other."""
+    n_samples, n_candidates = candidates.shape[1:3]
     if not 1 <= batch_size <= n_candidates:
         raise ValueError(f"batch_size must be between 1 and the candidates, {n_candidates}; got {batch_size}")
-    # Dominated points change nothing: the rest first, and the reference in place of what is left over.
-    kept = nondominated(front)
-    order = kept.sort(dim=-1, descending=True, stable=True).indices[..., : int(kept.sum(dim=-1).max())]
-    front = torch.where(kept[..., None], front, reference[..., None, :])
-    front = front.gather(2, order[..., None].expand(-1, -1, -1, front.shape[3]))
-    front = front.expand(-1, candidates.shape[1], -1, -1)
     chosen = []
-    for _ in range(batch_size):
-        gain = hypervolume_improvement(candidates, front, reference).mean(dim=1)
-        for earlier in chosen:
-            gain.scatter_(1, earlier, -1.0)
-        chosen.append(gain.argmax(dim=1, keepdim=True))
-        index = chosen[-1][:, None, :, None].expand(-1, candidates.shape[1], -1, candidates.shape[3])
-        front = torch.cat([front, candidates.gather(2, index)], dim=2)
-    return torch.cat(chosen, dim=1)
+    for values, known, corner in zip(candidates, front, reference, strict=True):
+        known = known[nondominated(known)].expand(n_samples, -1, -1)
+        taken = []
+        for _ in range(batch_size):
+            gain = hypervolume_improvement(values, known, corner).mean(dim=0)
+            gain[taken] = -1.0
+            taken.append(int(gain.argmax()))
+            known = torch.cat([known, values[:, taken[-1:]]], dim=1)
+        chosen.append(taken)
+    return torch.tensor(chosen, device=candidates.device)
 
 
 @dataclass(frozen=True)
@@ -1079,7 +1077,7 @@ def acquire_by_expected_improvement(
     highest = torch.where(front[..., None], surrogate.values, -torch.inf).amax(dim=1)
     lowest = torch.where(front[..., None], surrogate.values, torch.inf).amin(dim=1)
     reference = highest + (0.1 * (highest - lowest)).clamp_min(0.5)
-    chosen = _select_greedily(samples, surrogate.values[:, None], reference[:, None], batch_size)
+    chosen = _select_greedily(samples, surrogate.values, reference, batch_size)
     return Proposal(pool.gather(1, chosen[..., None].expand(-1, -1, d)))
 
 
