@@ -158,6 +158,7 @@ from regularity.stein.noise2score import (
 
 use_book_style()
 place = resolve_device(device)
+torch.set_num_threads(1)  # small images: trainings run side by side instead
 
 # %% [markdown]
 # First the data. Each training photograph appears three times, once in each family of noise, with *one* noisy copy at a

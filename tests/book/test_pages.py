@@ -246,7 +246,7 @@ def test_thumbnail_is_the_figure_of_the_tagged_cell() -> None:
 def test_tally_counts_and_shows_each_verdict() -> None:
     html = gallery.tally(chapter_with([claims_cell("reproduced", "not reproduced", "reproduced", "partly")]))
     assert "2 of 4 claims reproduced" in html
-    assert re.findall(r'sign-[a-z-]+">(.*?)<', html) == ["✓✓", "◐", "✗"]
+    assert re.findall(r'sign-[a-z-]+">(.*?)<', html) == ["✓&#8239;2", "◐&#8239;1", "✗&#8239;1"]
     assert "not judged" in gallery.tally(chapter_with([]))
 
 

@@ -72,7 +72,7 @@ def tally(chapter: Chapter) -> str:
         return '<p class="tally">claims not judged yet</p>'
     counts = Counter(claim["verdict"] for claim in claims)
     signs = "".join(
-        f'<span class="sign sign-{verdict.replace(" ", "-")}">{sign * counts[verdict]}</span>'
+        f'<span class="sign sign-{verdict.replace(" ", "-")}">{sign}&#8239;{counts[verdict]}</span>'
         for verdict, sign in SIGNS.items()
         if counts[verdict]
     )

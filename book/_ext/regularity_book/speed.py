@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 
 from regularity.lab.chapters import all_chapters
 
-LEFT, RIGHT, ROW, TOP = 250, 690, 30, 34  # of the figure, in its own units
+LEFT, RIGHT, ROW, TOP = 12, 588, 40, 40  # of the figure, in its own units
 
 
 def render(app: Sphinx, docname: str, argument: str) -> str:
@@ -47,9 +47,9 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> str:
     )
     marks.append(f'<text class="side" x="{x(1) + 8:.1f}" y="{TOP - 14}">peer faster</text>')
     for number, row in enumerate(rows):
-        y = TOP + ROW * (number + 0.5)
+        y = TOP + ROW * (number + 0.75)
         name = escape(f"{row['chapter']}: {row['task']}, {threads(row)}")
-        marks.append(f'<text class="name" x="{LEFT - 12}" y="{y + 4:.1f}">{name}</text>')
+        marks.append(f'<text class="name" x="{LEFT}" y="{y - 13:.1f}">{name}</text>')
         marks.append(
             f'<line class="range" x1="{x(row["low"]):.1f}" x2="{x(row["high"]):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
@@ -58,7 +58,7 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> str:
     label = f"Ratio of times, method over peer, for {len(rows)} tasks: the method is as fast or faster in {n_faster}."
     return (
         '<figure class="speed"><div class="speed-scroll" tabindex="0" role="region" aria-label="Figure of ratios">'
-        f'<svg viewBox="0 0 {RIGHT + 20} {bottom + 40}" role="img" aria-label="{label}">{"".join(marks)}</svg></div>'
+        f'<svg viewBox="0 0 {RIGHT + 12} {bottom + 34}" role="img" aria-label="{label}">{"".join(marks)}</svg></div>'
         "<figcaption>Time of the method over the time of its peer on the same work (dot: median of the ratios in "
         "turn, line: its 95 % interval). Left of 1 the method is faster.</figcaption></figure>"
     )

@@ -230,12 +230,23 @@ class Lifting:
         return self.fidelity.sqrt() * self.width / 2
 
     def costs(self) -> tuple[Tensor, Tensor]:
-        """Linear part of the cost of mass at the low and the high end of each bin."""
+        """Linear part of the cost of mass at the ends of each bin.
+
+        Returns
+        -------
+        low, high
+            The cost at the low and at the high end.
+        """
         middle, half = self.offset.square(), self.width * self.offset
         return self.fidelity * (middle - half), self.fidelity * (middle + half)
 
     def double(self) -> "Lifting":
-        """The same in double precision."""
+        """Convert to double precision.
+
+        Returns
+        -------
+        The same problem.
+        """
         values = {name: value.double() for name, value in vars(self).items() if isinstance(value, Tensor)}
         return Lifting(**(vars(self) | values))
 

@@ -68,7 +68,17 @@ class Problem:
         return len(self.ideal)
 
     def scale(self, values: Float[Tensor, "*batch m"]) -> Float[Tensor, "*batch m"]:
-        """Scale objective values, so that the ideal point is 0 and the nadir 1."""
+        """Scale objective values, so that the ideal point is 0 and the nadir 1.
+
+        Parameters
+        ----------
+        values
+            In the units of the objectives, one objective a column.
+
+        Returns
+        -------
+        The scaled values.
+        """
         ideal, nadir = values.new_tensor(self.ideal), values.new_tensor(self.nadir)
         return (values - ideal) / (nadir - ideal)
 
@@ -265,12 +275,35 @@ class Surrogate:
     def lower_bound(
         self, solutions: Float[Tensor, "runs q d"], width: float
     ) -> tuple[Float[Tensor, "runs q m"], Float[Tensor, "runs q m d"]]:
-        """Optimistic values V = μ − width·s at solutions, and their gradients."""
+        """Optimistic values V = μ − width·s at solutions, and their gradients.
+
+        Parameters
+        ----------
+        solutions
+            One a row, in [0, 1].
+        width
+            Standard deviations below the mean.
+
+        Returns
+        -------
+        values, gradients
+            One value an objective, and its gradient in the solution.
+        """
         bound, gradient = confidence_bound(self.process, solutions[:, None], -width)
         return self.shift + self.unit * bound.mT, self.unit[..., None] * gradient.transpose(1, 2)
 
     def lower_values(self, solutions: Float[Tensor, "runs q d"], width: float) -> Float[Tensor, "runs q m"]:
-        """The same values without their gradients."""
+        """Optimistic values as `lower_bound` gives them, without their gradients.
+
+        Parameters
+        ----------
+        solutions, width
+            As there.
+
+        Returns
+        -------
+        One value an objective.
+        """
         mean, std = predict(self.process, solutions[:, None])
         return self.shift + self.unit * (mean - width * std).mT
 
@@ -324,7 +357,18 @@ class ParetoSetModel(nn.Module):
     def propagate(
         self, preferences: Float[Tensor, "runs n m"]
     ) -> tuple[Float[Tensor, "runs n d"], list[Float[Tensor, "runs n _"]]]:
-        """Solutions, and the input of each layer with a last column of ones."""
+        """Map preferences to solutions, and keep what `backpropagate` needs.
+
+        Parameters
+        ----------
+        preferences
+            One a row.
+
+        Returns
+        -------
+        solutions, inputs
+            Solutions in (0, 1), and the input of each layer with a last column of ones.
+        """
         values, inputs = preferences, []
         for depth, layer in enumerate(self.layers, start=1):
             inputs.append(functional.pad(values, (0, 1), value=1.0))
@@ -333,13 +377,35 @@ class ParetoSetModel(nn.Module):
         return values, inputs
 
     def forward(self, preferences: Float[Tensor, "runs n m"]) -> Float[Tensor, "runs n d"]:
-        """Map preferences to solutions in (0, 1)."""
+        """Map preferences to solutions.
+
+        Parameters
+        ----------
+        preferences
+            One a row.
+
+        Returns
+        -------
+        Solutions in (0, 1).
+        """
         return self.propagate(preferences)[0]
 
     def backpropagate(
         self, inputs: list[Float[Tensor, "runs n _"]], deltas: Float[Tensor, "runs n d"]
     ) -> list[Float[Tensor, "runs n _"]]:
-        """Carry deltas, the gradient in the sums before the sigmoid, back to the sums of every layer."""
+        """Carry a gradient back to the sums of every layer.
+
+        Parameters
+        ----------
+        inputs
+            As `propagate` returns them.
+        deltas
+            The gradient in the sums before the sigmoid.
+
+        Returns
+        -------
+        The gradient in the sums of each layer, first to last.
+        """
         carried = [deltas]
         for values, layer in zip(inputs[:0:-1], self.layers[:0:-1], strict=True):
             back = torch.bmm(carried[0], layer[:, :-1].mT)
