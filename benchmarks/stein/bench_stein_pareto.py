@@ -131,7 +131,7 @@ def test_iteration_of_pareto_set_learning(compare, peer_solutions):
         run_peer=lambda: propose_by_peer(peer_solutions[0], 0),
         quality=quality,
         quality_name=REACHED,
-        note="Not the same quality: the learned set reaches less, as the chapter says. One run at a time, its worst case.",
+        note="Not of the same quality: the learned set reaches less, as the chapter says. One run, its worst case.",
     )
 
 

@@ -209,6 +209,21 @@ _OVERFLOW = r"""() => {
   return [`wider than the screen: ${document.documentElement.scrollWidth} px of ${width}: ${names}`];
 }"""
 
+# In a listing all tokens of a class look alike, and there are thousands: one of each is left for axe-core to judge,
+# whose time grows with the square of their number.
+_THIN_LISTINGS = r"""() => {
+  const seen = new Set();
+  for (const listing of document.querySelectorAll(".highlight pre")) {
+    const ground = getComputedStyle(listing).backgroundColor;
+    for (const token of listing.querySelectorAll("span")) {
+      const look = token.className + ground;
+      if (seen.has(look)) token.replaceWith(...token.childNodes);
+      seen.add(look);
+    }
+    listing.normalize();
+  }
+}"""
+
 _AXE = r"""async (options) => {
   const results = await axe.run(document, {resultTypes: ["violations"], preload: false, ...options});
   return results.violations.map((v) => ({
@@ -259,6 +274,7 @@ class Visit:
         """Violations of WCAG 2 AA and of axe-core's best practices that are serious or critical."""
         if not self.page.evaluate("typeof axe === 'object'"):
             self.page.evaluate(AXE_SCRIPT)
+            self.page.evaluate(_THIN_LISTINGS)
         options = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
         return [
             f"{found['id']} ({found['impact']}, {found['count']}): {found['help']}: {'; '.join(found['nodes'])}"

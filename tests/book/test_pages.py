@@ -251,6 +251,30 @@ def test_tally_counts_and_shows_each_verdict() -> None:
 
 
 @pytest.mark.parametrize(
+    ("paragraph", "opening"),
+    [
+        ("How far? Not far. Or is it?", "How far?"),
+        ("A network sees noise alone. Can it learn? It can.", "A network sees noise alone. Can it learn?"),
+        ("A sentence of 0.5 dB. Another.", "A sentence of 0.5 dB."),
+    ],
+)
+def test_a_card_says_what_the_chapter_asks(paragraph: str, opening: str) -> None:
+    document = new_document("page")
+    document += nodes.section("", nodes.title(text="Title"), nodes.paragraph(text=paragraph))
+    assert gallery.opening_sentence(document) == opening
+
+
+def test_the_ledger_links_to_the_section_with_the_claims() -> None:
+    document = new_document("page")
+    cell = nodes.container(classes=["cell", "tag_claims"])
+    document += nodes.section(
+        "", nodes.title(text="The claims"), nodes.container("", cell), ids=["the-claims"]
+    )
+    assert gallery.claims_section(document) == "the-claims"
+    assert gallery.claims_section(new_document("page")) == ""
+
+
+@pytest.mark.parametrize(
     ("held", "group"),
     [
         (None, "not recorded"),

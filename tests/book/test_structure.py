@@ -197,6 +197,11 @@ PACKAGE = Path("src/regularity")
         ),
         (
             structure.check_anatomy,
+            lambda book: change_notebook(book, lambda cells: cells[2].outputs.append(cells[3].outputs[0])),
+            "does not stand alone",
+        ),
+        (
+            structure.check_anatomy,
             lambda book: change_notebook(book, lambda cells: cells[3].outputs.clear()),
             "no claims",
         ),

@@ -365,6 +365,8 @@ def test_denominators_that_are_not_positive_are_clamped_and_counted():
     with pytest.warns(UserWarning, match="clamped 1 of 2 denominators"):
         estimate = tweedie_gamma(noisy, score, 5.0)
     torch.testing.assert_close(estimate, torch.tensor([5 * 0.5 / 4, 5 * 0.5 / 0.004]))
+    silent = tweedie_gamma(noisy, score, 5.0, check_denominator=False)  # warns of nothing
+    torch.testing.assert_close(silent, estimate)
 
 
 @pytest.mark.bad_input

@@ -88,10 +88,11 @@ def remember(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def opening_sentence(doctree: nodes.document) -> str:
-    """The question that a chapter opens with: the first sentence below its title."""
+    """What a chapter opens with: its first paragraph up to the question, or the first sentence if it asks none."""
     for paragraph in doctree.findall(nodes.paragraph):
         text = " ".join(paragraph.astext().split())
-        return re.split(r"(?<=[?.])\s", text, maxsplit=1)[0]
+        end = r"(?<=\?)\s" if "?" in text else r"(?<=\.)\s"
+        return re.split(end, text, maxsplit=1)[0]
     return ""
 
 

@@ -49,7 +49,7 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> str:
     for number, row in enumerate(rows):
         y = TOP + ROW * (number + 0.75)
         name = escape(f"{row['chapter']}: {row['task']}, {threads(row)}")
-        marks.append(f'<text class="name" x="{LEFT}" y="{y - 13:.1f}">{name}</text>')
+        marks.append(f'<text class="name" x="{LEFT + 6}" y="{y - 13:.1f}">{name}</text>')
         marks.append(
             f'<line class="range" x1="{x(row["low"]):.1f}" x2="{x(row["high"]):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )

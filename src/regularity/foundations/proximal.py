@@ -161,7 +161,7 @@ def shrink(
     argmin_w ½|w − field|² + threshold·|w|, vector by vector.
     """
     size = lengths(field, dim).clamp_min_(torch.finfo(field.dtype).tiny)
-    return field * torch.sub(1, threshold / size).clamp_min_(0)
+    return field * size.reciprocal_().mul_(threshold).neg_().add_(1).clamp_min_(0)
 
 
 # --- Total variation ---------------------------------------------------------------------------------------------

@@ -698,7 +698,8 @@ def classical_denoise(
         if method == "non-local means":
             options = {"patch_size": 5, "patch_distance": 6, "fast_mode": True}
             return denoise_nl_means(image, h=strength * noise_std, sigma=noise_std, **options)
-        return denoise_tv_chambolle(image, weight=strength * noise_std)
+        # At the default eps a small step of an objective that swings now and then passes for convergence.
+        return denoise_tv_chambolle(image, weight=strength * noise_std, eps=1e-5)
 
     layers = stable.detach().double().cpu().numpy().reshape(-1, *stable.shape[-2:])
     denoised = torch.as_tensor(np.stack([denoise(layer) for layer in layers])).to(noisy)
