@@ -184,7 +184,9 @@ def check_anatomy(root: Path) -> list[str]:
                 if not told.get("figure", {}).get("caption") or not told.get("image", {}).get("alt"):
                     complaints.append(say(f"the figure of cell {number} lacks a caption or an alt text"))
                 if len(cell["outputs"]) > 1:
-                    complaints.append(say(f"the figure of cell {number} does not stand alone among its outputs"))
+                    complaints.append(
+                        say(f"the figure of cell {number} does not stand alone among its outputs")
+                    )
     return complaints
 
 
