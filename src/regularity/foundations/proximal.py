@@ -73,7 +73,7 @@ def divergence(field: Float[Tensor, "*batch_d_grid"], n_axes: int) -> Float[Tens
 
     References
     ----------
-    Chambolle (2004), An algorithm for total variation minimization and applications, Section 2.
+    Chambolle (2004), An algorithm for total variation minimization and applications.
     """
     _check_n_axes(n_axes, field.ndim - 1)
     if field.shape[-n_axes - 1] != n_axes:
@@ -212,7 +212,7 @@ def denoise_total_variation(
     References
     ----------
     Rudin, Osher and Fatemi (1992), Nonlinear total variation based noise removal algorithms; Beck and Teboulle
-    (2009), Fast gradient-based algorithms for constrained total variation image denoising, Section 4.
+    (2009), Fast gradient-based algorithms for constrained total variation image denoising.
     """
     check_positive("weight", weight)
     if n_iterations < 1:
