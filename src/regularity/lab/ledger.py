@@ -28,12 +28,11 @@ def ledger_rows(root: Path | None = None) -> list[dict[str, Any]]:
     rows = []
     for chapter in all_chapters(root):
         records = read_records(chapter)
-        digest = chapter.digest() if records else ""
         for claim in claims_of(chapter.executed() or {"cells": []}):
             row: dict[str, Any] = {"part": chapter.part, "chapter": chapter.name}
             row |= {key: claim[key] for key in keys}
-            row["held_over_seeds"] = held_over_seeds(records, claim["claim"], digest)
-            row["gpu_verdict"] = verdict_at_size(records, claim["claim"], digest, "gpu")
+            row["held_over_seeds"] = held_over_seeds(records, claim["claim"], chapter.digest())
+            row["gpu_verdict"] = verdict_at_size(records, claim["claim"], chapter.digest(), "gpu")
             rows.append(row)
     return rows
 
