@@ -84,7 +84,7 @@ def fit(
     >>> def loss(step):
     ...     x = torch.rand(8, 1, generator=random)
     ...     return (line(x) - (2 * x + 1)).square().mean()
-    >>> history = fit(line, loss, n_steps=500, learning_rate=0.1, generator=random)
+    >>> history = fit(line, loss, n_steps=2000, learning_rate=0.1, generator=random)
     >>> print(f"slope {line.weight.item():.1f}, intercept {line.bias.item():.1f}")
     slope 2.0, intercept 1.0
     """

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -272,6 +273,21 @@ def find_chapter(name: str, root: Path | None = None) -> Chapter:
     if name not in by_name:
         raise BookError(f"no chapter {name!r}; {nearest(name, by_name)}")
     return by_name[name]
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file so that its readers see the old text or the new, never half of one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    text
+        Its new content.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
 
 
 def nearest(name: str, names: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import nbformat
 
 from regularity.lab.chapters import BookError, Chapter, all_chapters, find_chapter, find_root
 from regularity.lab.claims import SIGNS, format_measurement
@@ -95,7 +96,7 @@ def run(chapter: str, pairs: Sequence[tuple[str, str]], file: str | None, runs: 
         click.echo(f"done already: {folder}")
     else:
         try:
-            result = storage.execute_run(storage.without_outputs(found), parameters)
+            result = storage.execute_run(nbformat.writes(found.cells), parameters)
         except RunFailedError as failure:
             kept = storage.store_failure(folder, found, failure)
             click.echo(f"Error: {found.name}: {failure} (traceback in {kept / 'traceback.txt'})", err=True)

@@ -1,6 +1,5 @@
 """Execute chapters in place: papermill runs them, jupytext keeps both halves of the pair in step."""
 
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from regularity.lab.chapters import BookError, Chapter
+from regularity.lab.chapters import BookError, Chapter, replace_file
 
 METADATA_KEY = "regularity"
 
@@ -73,7 +72,7 @@ def execute_in_place(chapter: Chapter, *, force: bool = False) -> bool:
     """
     if not force and not is_stale(chapter):
         if not sources_agree(chapter):
-            _save(chapter, _with_outputs_of(chapter.cells, nbformat.read(chapter.notebook, as_version=4)))
+            _save(chapter, nbformat.read(chapter.notebook, as_version=4))
         return False
     try:
         executed = nbformat.reads(execute_notebook(nbformat.writes(chapter.cells)), as_version=4)
@@ -151,28 +150,19 @@ def _check_quiet(notebook: NotebookNode, name: str) -> None:
                 raise BookError(f"{name}: cell {cell.execution_count} wrote to stderr: {output.text.strip()}")
 
 
-def _with_outputs_of(cells: NotebookNode, executed: NotebookNode) -> NotebookNode:
-    """Give the cells of a source the outputs of an execution of the same code."""
-    outputs = iter([cell for cell in executed.cells if cell.cell_type == "code"])
-    for cell in cells.cells:
-        if cell.cell_type == "code":
-            done = next(outputs)
-            cell.outputs, cell.execution_count = done.outputs, done.execution_count
-    return cells
-
-
 def _save(chapter: Chapter, executed: NotebookNode) -> None:
     """Write what reviewers need and no more: no times, no machine paths, cell numbers instead of random names."""
-    source = jupytext.read(chapter.source)
-    notebook = _with_outputs_of(source, executed)
+    notebook = jupytext.read(chapter.source)  # a copy of its own: the chapter's cells stay without outputs
+    done = iter([cell for cell in executed.cells if cell.cell_type == "code"])
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02d}"
+        if cell.cell_type == "code":
+            ran = next(done)
+            cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
     notebook.metadata["language_info"] = {
         "name": "python",
         "file_extension": ".py",
         "mimetype": "text/x-python",
     }
     notebook.metadata[METADATA_KEY] = {"digest": chapter.digest()}
-    unfinished = chapter.notebook.with_name(f".{chapter.notebook.name}.unfinished")
-    nbformat.write(notebook, unfinished)
-    os.replace(unfinished, chapter.notebook)
+    replace_file(chapter.notebook, nbformat.writes(notebook) + "\n")

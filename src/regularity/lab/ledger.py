@@ -27,12 +27,12 @@ def ledger_rows(root: Path | None = None) -> list[dict[str, Any]]:
     keys = ("claim", "paper", "measured", "uncertainty", "rule", "kind", "verdict")
     rows = []
     for chapter in all_chapters(root):
-        records = read_records(chapter)
+        records, digest = read_records(chapter), chapter.digest()
         for claim in claims_of(chapter.executed() or {"cells": []}):
             row: dict[str, Any] = {"part": chapter.part, "chapter": chapter.name}
             row |= {key: claim[key] for key in keys}
-            row["held_over_seeds"] = held_over_seeds(records, claim["claim"], chapter.digest())
-            row["gpu_verdict"] = verdict_at_size(records, claim["claim"], chapter.digest(), "gpu")
+            row["held_over_seeds"] = held_over_seeds(records, claim["claim"], digest)
+            row["gpu_verdict"] = verdict_at_size(records, claim["claim"], digest, "gpu")
             rows.append(row)
     return rows
 

@@ -1,11 +1,10 @@
 """Records: what runs over fresh seeds, on a GPU or at the paper's scale gave, kept beside the chapter."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regularity.lab.chapters import Chapter
+from regularity.lab.chapters import Chapter, replace_file
 from regularity.lab.ledger import read_records
 from regularity.lab.parameters import default_values
 from regularity.lab.runs import as_json, read_run
@@ -67,7 +66,5 @@ def fold_runs(
         "runs": [known[seed] for seed in sorted(known)],
     }
     records.append(record)
-    unfinished = chapter.records.with_name(f".{chapter.records.name}.unfinished")
-    unfinished.write_text(as_json({"records": records}), encoding="utf-8")
-    os.replace(unfinished, chapter.records)
+    replace_file(chapter.records, as_json({"records": records}))
     return record

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import psutil
 
 from regularity.lab.chapters import BookError, Chapter
@@ -93,21 +92,6 @@ def _device_name(device: str) -> str:
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return f"CPU, {platform.machine()}, {os.cpu_count()} cores"
     return torch.cuda.get_device_name(None if device in ("auto", "cuda") else device)
-
-
-def without_outputs(chapter: Chapter) -> str:
-    """Write a chapter's cells as a notebook to execute.
-
-    Parameters
-    ----------
-    chapter
-        The chapter.
-
-    Returns
-    -------
-    JSON.
-    """
-    return nbformat.writes(chapter.cells)
 
 
 def run_folder(chapter: Chapter, parameters: Mapping[str, Any], runs: Path) -> Path:

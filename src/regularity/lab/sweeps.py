@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from tqdm import tqdm
 
 from regularity.lab.chapters import BookError, Chapter
@@ -25,7 +26,6 @@ from regularity.lab.runs import (
     run_folder,
     store_failure,
     store_run,
-    without_outputs,
 )
 
 
@@ -141,7 +141,7 @@ def run_many(
         with _client(min(workers or os.cpu_count() or 1, len(waiting)), scheduler, say) as client:
             from distributed import as_completed
 
-            text = without_outputs(chapter)
+            text = nbformat.writes(chapter.cells)
             futures = {
                 client.submit(
                     execute_run, text, run, key=f"{chapter.name}-{places[number].name}", retries=1
