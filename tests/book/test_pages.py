@@ -182,6 +182,25 @@ def test_signatures_are_set_in_lines() -> None:
     assert pages.plain_signature(html) == expected
 
 
+def test_signatures_keep_links_to_the_package_alone() -> None:
+    from sphinx import addnodes
+
+    def reference(name: str) -> addnodes.pending_xref:
+        module = {"py:module": "regularity.stein.noise2score"}
+        return addnodes.pending_xref("", nodes.Text(name), reftarget=name, **module)
+
+    shape = addnodes.desc_sig_literal_string("", "'n d'")
+    annotation = addnodes.desc_sig_name("", "", reference("Float"), nodes.Text("["), shape, nodes.Text("]"))
+    returned = addnodes.desc_sig_name("", "", reference("NoiseEstimate"))
+    signature = addnodes.desc_signature("", "", addnodes.desc_sig_name("", "score"), annotation, returned)
+    document = new_document("page")
+    document += signature
+    api.thin_signatures(None, document)
+    assert signature.astext() == 'scoreFloat["n d"]NoiseEstimate'
+    assert [found.astext() for found in signature.findall(addnodes.pending_xref)] == ["NoiseEstimate"]
+    assert len(signature.children) == 2, "text that is split costs time"
+
+
 def test_docstrings_in_plain_prose() -> None:
     lines = [
         "The mean |a| of a*b and x_, not of `a_b` or ``*c``.",

@@ -3,14 +3,19 @@
 All that is said of chapters and claims is read out of the executed notebooks through `regularity.lab`.
 """
 
+import gc
+import importlib
 import os
 from functools import cache
+from pathlib import Path
 
 import pybtex.plugin
 from pybtex.richtext import Text
 from pybtex.style.formatting.unsrt import Style
 from pybtex.style.template import field, first_of, href, join, optional, sentence
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.search.en import SearchEnglish
 
 from . import api, gallery, ledger, pages, part_figures, placeholders, speed
 
@@ -32,17 +37,27 @@ class BookReferences(Style):
         ]
 
 
-def write_in_parallel(app: Sphinx, env: object) -> list[str]:
-    """Write pages on all cores: Jupyter Book has no option for it, and reading gains nothing from it."""
+def work_in_parallel(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
+    """Read and write pages on all cores, for which Jupyter Book has no option; a few pages are not worth it."""
+    if len(docnames) < 20:
+        return
     app.parallel = min(os.cpu_count() or 1, 4)
-    for extension in app.extensions.values():  # some that write nothing themselves do not say so
+    for extension in app.extensions.values():  # some that touch no page do not say so
+        extension.parallel_read_safe = extension.parallel_read_safe is not False
         extension.parallel_write_safe = extension.parallel_write_safe is not False
-    return []
+    for module in api.public_modules(Path(app.srcdir)):
+        importlib.import_module(f"{api.PACKAGE}.{module}")  # once, not in each process
+
+
+def save_time() -> None:
+    """Spare a third of the build: what is looked up, stemmed and swept again and again, once or seldom."""
+    pybtex.plugin._load_entry_point = cache(pybtex.plugin._load_entry_point)
+    SearchEnglish.stem = cache(SearchEnglish.stem)
+    gc.set_threshold(200_000, 20, 100)
 
 
 def setup(app: Sphinx) -> dict[str, object]:
-    # pybtex looks through all installed packages again for each reference that it formats.
-    pybtex.plugin._load_entry_point = cache(pybtex.plugin._load_entry_point)
+    save_time()
     pybtex.plugin.register_plugin("pybtex.style.formatting", "book", BookReferences)
     app.connect("config-inited", api.write_pages, priority=100)  # before the table of contents is read
     app.connect("autodoc-process-signature", api.annotations_as_written)
@@ -57,10 +72,11 @@ def setup(app: Sphinx) -> dict[str, object]:
         "speed": speed.render,
     }.items():
         placeholders.add_directive(app, name, render)
-    app.connect("env-updated", write_in_parallel)
+    app.connect("env-before-read-docs", work_in_parallel)
     app.connect("env-get-outdated", placeholders.documents_to_read_again)
     app.connect("env-purge-doc", placeholders.forget)
     app.connect("env-merge-info", placeholders.merge)
+    app.connect("doctree-read", api.thin_signatures)
     app.connect("doctree-read", pages.demand_alternative_text)
     app.connect("doctree-read", pages.drop_empty_heads)
     app.connect("doctree-read", gallery.remember)

@@ -126,13 +126,15 @@ def first_figure(chapter: Chapter) -> tuple[Image.Image, str] | None:
 
 
 def write_thumbnails(app: Sphinx) -> None:
+    """Write each chapter's thumbnail, for its card and for link previews, where its notebook is newer."""
+    Path(app.outdir, "_images").mkdir(exist_ok=True)
     for chapter in chapters_in_book(app):
-        if found := first_figure(chapter):
+        paths = [Path(app.outdir, thumbnail_path(chapter, suffix)) for suffix in ("webp", "jpg")]
+        made = min(path.stat().st_mtime if path.is_file() else 0 for path in paths)
+        if made < chapter.notebook.stat().st_mtime and (found := first_figure(chapter)):
             picture = Image.new("RGB", found[0].size, "white")
             picture.paste(found[0], mask=found[0].getchannel("A") if found[0].mode == "RGBA" else None)
-            picture = picture.resize(
-                (WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS
-            )
-            Path(app.outdir, "_images").mkdir(exist_ok=True)
-            picture.save(Path(app.outdir, thumbnail_path(chapter, "webp")), quality=85, method=6)
-            picture.save(Path(app.outdir, thumbnail_path(chapter, "jpg")), quality=85)  # for link previews
+            size = WIDTH, round(picture.height * WIDTH / picture.width)
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
+            for path in paths:
+                picture.save(path, quality=85)
