@@ -4,8 +4,10 @@ import importlib
 import sys
 import warnings
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 
 
@@ -30,14 +32,12 @@ def import_deepinv() -> ModuleType:
         return importlib.import_module("deepinv")
 
 
-def solve_lifted_cone(
-    data: np.ndarray, fidelity: float, boundary_price: float, n_bins: int, **options: float
-) -> tuple[float, np.ndarray]:
-    """Solve the lifted Mumford-Shah problem as a second-order cone programme, by cvxpy and Clarabel.
+def lifted_cone(data: np.ndarray, fidelity: float, boundary_price: float, n_bins: int) -> tuple[Any, Any]:
+    """Write the lifted Mumford-Shah problem as a second-order cone programme, for cvxpy.
 
     Each cell holds a measure over labels, as masses at the two ends of every bin. Mass pays the squared distance of
     its mean to the data and the squared slope, both divided by the mass; breaks across runs of bins pay their length.
-    Returns the least energy, and the mean of each cell's measure.
+    Returns the problem, whose value is the least energy, and the expression of the mean of each cell's measure.
     """
     import cvxpy
 
@@ -45,28 +45,35 @@ def solve_lifted_cone(
     g, n = data.ravel(), data.size
     cell = np.arange(n).reshape(data.shape)
     runs = [(first, last) for first in range(n_bins) for last in range(first, n_bins)]
+    held = np.array([[first <= k <= last for k in range(n_bins)] for first, last in runs], dtype=float)
     low, high = (cvxpy.Variable((n, n_bins), nonneg=True) for _ in range(2))
     breaks = [cvxpy.Variable((n, len(runs))) for _ in range(n_axes)]
     mass = low + high
     higher = np.tril(np.ones((n_bins, n_bins)), -1)  # sums the bins above
     inside = mass @ higher + high
-    held = np.array([[first <= k <= last for k in range(n_bins)] for first, last in runs], dtype=float)
 
-    rises = []
+    labels = np.arange(n_bins) * width - g[:, None]
+    parts = [fidelity**0.5 * (cvxpy.multiply(low, labels) + cvxpy.multiply(high, labels + width))]
     for axis in range(n_axes):
         start = np.delete(cell, -1, axis=axis).ravel()
         end = np.delete(cell, 0, axis=axis).ravel()
-        step = np.zeros((n, n))
+        step = scipy.sparse.lil_matrix((n, n))
         step[start, end], step[start, start] = 1 / side, -1 / side
-        rises.append(width * (step @ inside + breaks[axis] @ held))
-    energy = 0
-    for i in range(n):
-        for k in range(n_bins):
-            moment = low[i, k] * (k * width - g[i]) + high[i, k] * ((k + 1) * width - g[i])
-            parts = [rise[i, k] for rise in rises] + [fidelity**0.5 * moment]
-            energy += cvxpy.quad_over_lin(cvxpy.hstack(parts), mass[i, k])
-        for run in range(len(runs)):
-            energy += boundary_price * cvxpy.norm(cvxpy.hstack([part[i, run] for part in breaks]))
-    problem = cvxpy.Problem(cvxpy.Minimize(energy), [cvxpy.sum(mass, axis=1) == 1])
-    value = problem.solve(solver="CLARABEL", **options)
-    return side**n_axes * value, width * inside.value.sum(axis=1).reshape(data.shape)
+        parts.append(width * (step.tocsr() @ inside + breaks[axis] @ held))
+    # cost·mass ≥ |parts|², in every bin of every cell, as a rotated cone.
+    cost = cvxpy.Variable((n, n_bins))
+    rows = [2 * cvxpy.vec(part, order="C") for part in parts] + [cvxpy.vec(cost - mass, order="C")]
+    cones = [cvxpy.SOC(cvxpy.vec(cost + mass, order="C"), cvxpy.vstack(rows))]
+    lengths = cvxpy.norm(cvxpy.vstack([cvxpy.vec(part, order="C") for part in breaks]), axis=0)
+    energy = side**n_axes * (cvxpy.sum(cost) + boundary_price * cvxpy.sum(lengths))
+    problem = cvxpy.Problem(cvxpy.Minimize(energy), [cvxpy.sum(mass, axis=1) == 1, *cones])
+    return problem, width * cvxpy.sum(inside, axis=1)
+
+
+def solve_lifted_cone(
+    data: np.ndarray, fidelity: float, boundary_price: float, n_bins: int
+) -> tuple[float, np.ndarray]:
+    """Solve it by Clarabel: the least energy, and the mean of each cell's measure."""
+    problem, mean = lifted_cone(data, fidelity, boundary_price, n_bins)
+    value = problem.solve(solver="CLARABEL")
+    return value, mean.value.reshape(data.shape)

@@ -18,7 +18,13 @@ import torch
 from PIL import Image
 
 from regularity.data import fetched
-from regularity.data.fetched import load_bsd68, load_mnist, load_set12, read_checked
+from regularity.data.fetched import (
+    load_bsd68,
+    load_mnist,
+    load_set12,
+    load_tiny_shakespeare,
+    read_checked,
+)
 
 IMAGE = "set12/01.png"
 DIGITS = "mnist/t10k-labels-idx1-ubyte"
@@ -56,6 +62,7 @@ CONTENTS = (
     {f"mnist/{split}-images-idx3-ubyte": idx(values) for split, values in DIGIT_PIXELS.items()}
     | {f"mnist/{split}-labels-idx1-ubyte": idx(values) for split, values in DIGIT_LABELS.items()}
     | {name: png(values) for name, values in IMAGE_PIXELS.items()}
+    | {"tinyshakespeare/input.txt": b"Speak, speak.\n"}
 )
 
 
@@ -160,6 +167,7 @@ def assert_sets_are_right() -> None:
     for name, image in loaded.items():
         assert image.dtype == torch.float32
         np.testing.assert_array_equal(image, IMAGE_PIXELS[name].astype(np.float32) / 255)
+    assert load_tiny_shakespeare() == "Speak, speak.\n"
 
 
 def test_a_mirror_gives_the_sets_and_nothing_is_fetched_or_written(mirror, home, cache):
@@ -282,7 +290,7 @@ def test_what_the_mirror_lacks_is_fetched(mirror, home):
     assert home.requests == [IMAGE]
 
 
-def test_the_shipped_registry_lists_the_three_sets(cache):
+def test_the_shipped_registry_lists_the_sets(cache):
     files = fetched._registered_files()
     splits = [
         f"mnist/{split}-{kind}" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
@@ -291,6 +299,7 @@ def test_the_shipped_registry_lists_the_three_sets(cache):
         {f"{name}-ubyte" for name in splits}
         | {f"bsd68/test{number:03d}.png" for number in range(1, 69)}
         | {f"set12/{number:02d}.png" for number in range(1, 13)}
+        | {"tinyshakespeare/input.txt"}
     )
     assert len(set(files.registry.values())) == len(files.registry)
     for name, known_hash in files.registry.items():

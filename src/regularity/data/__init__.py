@@ -4,9 +4,9 @@ Bundled, never a download: :func:`photograph`, :func:`load_photographs`, :func:`
 :func:`block_mean` and :func:`centre_crop` to bring them to size; counts, :func:`load_star98` and
 :func:`load_rand_health`; what jumps, :func:`load_nile` and :func:`load_disparity`.
 
-Fetched, checked by SHA-256 and cached: :func:`load_mnist`, :func:`load_bsd68`, :func:`load_set12`. The
-environment variable ``REGULARITY_DATA`` names a folder that holds the files already (a local mirror), and
-``REGULARITY_CACHE`` the folder that keeps what was downloaded.
+Fetched, checked by SHA-256 and cached: :func:`load_mnist`, :func:`load_bsd68`, :func:`load_set12`,
+:func:`load_tiny_shakespeare`. The environment variable ``REGULARITY_DATA`` names a folder that holds the files
+already (a local mirror), and ``REGULARITY_CACHE`` the folder that keeps what was downloaded.
 
 Images are float32 tensors with intensities in [0, 1]. Importing this package loads no torch: the functions
 are imported when they are first asked for.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from regularity.data.counts import load_rand_health, load_star98
     from regularity.data.discontinuities import load_disparity, load_nile
-    from regularity.data.fetched import load_bsd68, load_mnist, load_set12
+    from regularity.data.fetched import load_bsd68, load_mnist, load_set12, load_tiny_shakespeare
     from regularity.data.photographs import (
         block_mean,
         centre_crop,
@@ -38,6 +38,7 @@ __all__ = [
     "load_rand_health",
     "load_set12",
     "load_star98",
+    "load_tiny_shakespeare",
     "photograph",
     "photograph_names",
 ]
@@ -54,6 +55,7 @@ def __getattr__(name: str) -> object:
         "load_rand_health": "counts",
         "load_set12": "fetched",
         "load_star98": "counts",
+        "load_tiny_shakespeare": "fetched",
     }.get(name, "photographs")
     return getattr(import_module(f"{__name__}.{home}"), name)
 

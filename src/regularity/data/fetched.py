@@ -101,6 +101,25 @@ def load_set12() -> list[Float[Tensor, "_ _"]]:
     return _load_images("set12")
 
 
+def load_tiny_shakespeare() -> str:
+    """Load Tiny Shakespeare, a million characters of the plays.
+
+    Returns
+    -------
+    The text.
+
+    Raises
+    ------
+    OSError
+        If the file is neither in the mirror nor in the cache and cannot be downloaded intact.
+
+    References
+    ----------
+    Karpathy (2015), char-rnn.
+    """
+    return read_checked("tinyshakespeare/input.txt").decode("ascii")
+
+
 def read_checked(name: str) -> bytes:
     """Read a registered file from the mirror, else from the cache, else from its public home.
 

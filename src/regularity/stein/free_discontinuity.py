@@ -1,0 +1,922 @@
+"""Free discontinuity regression: a surface that is smooth but for jumps, and where and how high the jumps are.
+
+Florian Gunsilius and David Van Dijcke, "Free Discontinuity Regression: With an Application to the Economic Effects
+of Internet Shutdowns", arXiv 2309.14630.
+
+Scattered noisy data are cast on a grid (`cast_to_grid`); a convex lifting of the Mumford-Shah functional is
+minimised over it, with a certificate (`lifted_mumford_shah`); jumps are read off (`find_jumps`); and Stein's unbiased
+risk estimate chooses the two hyperparameters (`sure_of_candidates`). `free_discontinuity_regression` does it all.
+
+Energies are those of the unit cube, whatever the number of cells: with cells of side h and D axes,
+E(u) = h^D Σ [fidelity·(u − data)² + min(|δu|²/h², boundary_price/h)], δ the forward differences.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from regularity.foundations.noise import check_positive
+from regularity.foundations.proximal import divergence, forward_gradient, lengths, shrink
+from regularity.foundations.stein import monte_carlo_divergence
+
+# --- The functional, and its exact minimiser on a line -----------------------------------------------------------
+
+
+def mumford_shah_energy(
+    surfaces: Float[Tensor, "n *grid"],
+    data: Float[Tensor, "n *grid"],
+    fidelity: float | Float[Tensor, " n"],
+    boundary_price: float | Float[Tensor, " n"],
+) -> Float[Tensor, " n"]:
+    """Mumford-Shah energy of surfaces on a grid over the unit cube, in which an edge pays the cheaper of two prices.
+
+    Parameters
+    ----------
+    surfaces, data
+        A batch of grids with the same number of cells along each axis.
+    fidelity
+        λ, the weight of the squared distance to the data; one number, or one a grid.
+    boundary_price
+        ν, the price of a unit of boundary; one number, or one a grid.
+
+    Returns
+    -------
+    One energy a grid.
+
+    References
+    ----------
+    Mumford and Shah (1989), Optimal approximations by piecewise smooth functions; the grid's version: Strekalovskiy
+    and Cremers (2014), Real-time minimization of the piecewise smooth Mumford-Shah functional.
+    """
+    n_axes = data.ndim - 1
+    side = 1 / data.shape[1]
+    fidelity, boundary_price = (_one_a_grid(value, data) for value in (fidelity, boundary_price))
+    slopes = lengths(forward_gradient(surfaces, n_axes), 1)[:, 0] / side
+    cells = fidelity * (surfaces - data).square() + torch.minimum(slopes.square(), boundary_price / side)
+    return _total(cells, side)
+
+
+def mumford_shah_on_a_line(
+    data: Float[Tensor, " n"], fidelity: float, boundary_price: float
+) -> tuple[Float[Tensor, " n"], float]:
+    """Minimise the Mumford-Shah energy in one dimension exactly, by dynamic programming over the jumps.
+
+    Between two jumps the energy is quadratic: its minimum over a segment that ends at cell r, as a function of the
+    last value, is a parabola, which grows by one cell in closed form. All segments grow at once.
+
+    Parameters
+    ----------
+    data
+        Values on the n cells of the unit interval.
+    fidelity, boundary_price
+        λ and ν.
+
+    Returns
+    -------
+    surface
+        The minimiser, float64, on the CPU.
+    energy
+        Its energy.
+
+    Raises
+    ------
+    ValueError
+        If `fidelity` or `boundary_price` is not positive.
+
+    References
+    ----------
+    Blake and Zisserman (1987), Visual Reconstruction (the weak string).
+    """
+    check_positive("fidelity", fidelity)
+    check_positive("boundary_price", boundary_price)
+    g, n = data.double().cpu(), len(data)
+    side, pull = 1 / n, fidelity / n
+    # curvature·(u − centre)² + offset: the least energy of cells l..r given u_r = u, for every l.
+    curvature, centre, offset = (g.new_zeros(n) for _ in range(3))
+    best, first = [0.0], []
+    for r in range(n):
+        curvature = curvature / (1 + curvature * side)
+        total = curvature + pull
+        offset = offset + curvature * pull / total * (centre - g[r]).square()
+        centre = (curvature * centre + pull * g[r]) / total
+        curvature = total
+        curvature[r + 1 :], offset[r + 1 :] = 0, 0  # segments that have not begun
+        costs = torch.tensor(best, dtype=g.dtype) + offset[: r + 1] + boundary_price
+        costs[0] -= boundary_price
+        first.append(int(costs.argmin()))
+        best.append(costs[first[-1]].item())
+    joined = g.new_ones(n - 1)
+    start = first[-1]
+    while start > 0:
+        joined[start - 1] = 0
+        start = first[start - 1]
+    stiffness = torch.zeros(n, n, dtype=g.dtype)
+    edge = torch.arange(n - 1)
+    stiffness[edge, edge] += joined
+    stiffness[edge + 1, edge + 1] += joined
+    stiffness[edge, edge + 1] -= joined
+    stiffness[edge + 1, edge] -= joined
+    surface = torch.linalg.solve(pull * torch.eye(n, dtype=g.dtype) + stiffness / side, pull * g)
+    return surface, best[-1]
+
+
+def _one_a_grid(value: float | Tensor, data: Tensor) -> Tensor:
+    """A number, or one a grid, with axes of length 1 for the cells."""
+    values = torch.as_tensor(value, dtype=data.dtype, device=data.device).expand(len(data))
+    return values.reshape(-1, *[1] * (data.ndim - 1))
+
+
+# --- The convex lifting ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LiftedSurface:
+    """What `lifted_mumford_shah` found for a batch of grids.
+
+    Attributes
+    ----------
+    surface
+        Where the lifted function falls through ½, in the units of the data.
+    lifted
+        The lifted function: at label 0, its mean over bin 0, at label 1, its mean over bin 1, ..., at the last label.
+    primal, dual
+        Certified bounds: the minimum of the relaxed energy lies between them.
+    n_iterations
+        Iterations done.
+    """
+
+    surface: Float[Tensor, "n *grid"]
+    lifted: Float[Tensor, "n levels *grid"]
+    primal: Float[Tensor, " n"]
+    dual: Float[Tensor, " n"]
+    n_iterations: int
+
+    @property
+    def relative_gap(self) -> Float[Tensor, " n"]:
+        """(primal − dual) / primal, one a grid."""
+        return (self.primal - self.dual) / self.primal
+
+
+class LiftedState(NamedTuple):
+    """Primal variables, then dual ones. Axes: bins (or runs of bins, or inner labels), grids, D where vectors, cells.
+
+    Attributes
+    ----------
+    inside
+        Mean of the lifted function over each bin.
+    above
+        The lifted function at each inner label: the mass above it.
+    breaks
+        For every run of bins, how much of the surface breaks across the whole run, a vector.
+    broken
+        For each bin, the breaks summed over the runs that hold it.
+    flow
+        Horizontal part of the calibration, a vector.
+    tilt, height
+        Its vertical part in a bin: slope, and level, of a line under a parabola.
+    low, high
+        Multipliers: the mass at the low and at the high end of a bin is not negative.
+    """
+
+    inside: Float[Tensor, "bins n *grid"]
+    above: Float[Tensor, "labels n *grid"]
+    breaks: Float[Tensor, "runs n d *grid"]
+    broken: Float[Tensor, "bins n d *grid"]
+    flow: Float[Tensor, "bins n d *grid"]
+    tilt: Float[Tensor, "bins n *grid"]
+    height: Float[Tensor, "bins n *grid"]
+    low: Float[Tensor, "bins n *grid"]
+    high: Float[Tensor, "bins n *grid"]
+
+
+@dataclass(frozen=True)
+class Lifting:
+    """The constants of a batch of lifted problems.
+
+    Attributes
+    ----------
+    data
+        The grids, in [0, 1].
+    n_axes
+        D, the number of axes of a grid.
+    width, slope
+        Width of a bin, and that over the side of a cell.
+    fidelity, price
+        λ and ν, with axes of length 1 for the cells.
+    offset
+        Middle of each bin minus the data.
+    runs
+        Which bins each run of bins holds, 0 or 1.
+    """
+
+    data: Float[Tensor, "n *grid"]
+    n_axes: int
+    width: float
+    slope: float
+    fidelity: Float[Tensor, "n *ones"]
+    price: Float[Tensor, "n *ones"]
+    offset: Float[Tensor, "bins n *grid"]
+    runs: Float[Tensor, "runs bins"]
+
+    @property
+    def bend(self) -> Tensor:
+        """√(cost of half a bin off): the curvature of the data's cost inside a bin."""
+        return self.fidelity.sqrt() * self.width / 2
+
+    def costs(self) -> tuple[Tensor, Tensor]:
+        """Linear part of the cost of mass at the ends of each bin.
+
+        Returns
+        -------
+        low, high
+            The cost at the low and at the high end.
+        """
+        middle, half = self.offset.square(), self.width * self.offset
+        return self.fidelity * (middle - half), self.fidelity * (middle + half)
+
+    def double(self) -> "Lifting":
+        """Convert to double precision.
+
+        Returns
+        -------
+        The same problem.
+        """
+        values = {name: value.double() for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Lifting(**(vars(self) | values))
+
+
+def _lift(data: Tensor, fidelity: Tensor, boundary_price: Tensor, n_bins: int) -> Lifting:
+    n_axes, width = data.ndim - 1, 1 / n_bins
+    bins = torch.arange(n_bins, device=data.device)
+    first, last = torch.triu_indices(n_bins, n_bins, device=data.device)
+    middles = (width * (bins + 0.5)).to(data.dtype).reshape(-1, 1, *[1] * n_axes)
+    return Lifting(
+        data=data,
+        n_axes=n_axes,
+        width=width,
+        slope=width * data.shape[1],
+        fidelity=fidelity,
+        price=boundary_price,
+        offset=middles - data,
+        runs=((bins >= first[:, None]) & (bins <= last[:, None])).to(data.dtype),
+    )
+
+
+def _start(problem: Lifting) -> LiftedState:
+    """The solution without a price on variation: the lifted data, and the dual variables that certify it."""
+    p = problem
+    inside = (0.5 - p.offset / p.width).clamp(0, 1)
+    above = (p.offset[1:] < p.width / 2).to(inside.dtype)
+    flow = inside.new_zeros((*inside.shape[:2], p.n_axes, *inside.shape[2:]))
+    breaks = inside.new_zeros((len(p.runs), *flow.shape[1:]))
+    tilt = -2 * p.fidelity.sqrt() * p.offset.clamp(-p.width / 2, p.width / 2)
+    height = tilt.square() / 4
+    low_cost, high_cost = p.costs()
+    low = (low_cost - p.bend * tilt - height).clamp_min_(0)
+    high = (high_cost + p.bend * tilt - height).clamp_min_(0)
+    return LiftedState(inside, above, breaks, torch.zeros_like(flow), flow, tilt, height, low, high)
+
+
+def _ends(inside: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+    """Mass at the low and the high end of each bin."""
+    outer = torch.ones_like(inside[:1])
+    return torch.cat([outer, above]) - inside, inside - torch.cat([above, outer - outer])
+
+
+def project_paraboloid(
+    flow: Float[Tensor, "k n d *grid"], tilt: Float[Tensor, "k n *grid"], height: Float[Tensor, "k n *grid"]
+) -> tuple[Float[Tensor, "k n d *grid"], Float[Tensor, "k n *grid"], Float[Tensor, "k n *grid"]]:
+    """Project onto the points above a paraboloid: height ≥ (|flow|² + tilt²) / 4.
+
+    The projection of a point outside scales (flow, tilt) by z/a, where a is half their length and z > 0 solves
+    z³ + 3bz = 2a with b = (2 − height)/3. Newton's method from above the root falls monotonically; six steps
+    reach the rounding of double precision. Cardano's formula loses all digits in single precision when b ≫ a.
+
+    Parameters
+    ----------
+    flow
+        Vectors of d components along the third axis.
+    tilt, height
+        One number a vector.
+
+    Returns
+    -------
+    The nearest point with height ≥ (|flow|² + tilt²) / 4, in the same three parts.
+
+    References
+    ----------
+    Pock, Cremers, Bischof and Chambolle (2009), An algorithm for minimizing the Mumford-Shah functional.
+    """
+    a = torch.hypot(lengths(flow, 2)[:, :, 0], tilt).mul_(0.5)
+    b = (2 - height) / 3
+    z = (2 * a).pow_(1 / 3).add_((-3 * b).clamp_min_(0).sqrt_())
+    b.mul_(1.5)
+    for _ in range(6):
+        square = z * z
+        z = torch.addcmul(a, square, z).div_(torch.add(b, square, alpha=1.5))
+    outside = height < a * a
+    factor = torch.where(outside, z / a.clamp_min(torch.finfo(a.dtype).tiny), 1.0)
+    return flow * factor.unsqueeze(2), tilt * factor, torch.where(outside, z * z, height)
+
+
+def iterate_primal_dual(
+    problem: Lifting, state: LiftedState, n_iterations: int, *, relaxation: float = 1.9
+) -> LiftedState:
+    """Do over-relaxed primal-dual iterations with diagonal preconditioning.
+
+    Parameters
+    ----------
+    problem
+        The constants.
+    state
+        Where to start; overwritten.
+    n_iterations
+        Number of iterations.
+    relaxation
+        Between 0 and 2: how far to go from the old point towards the new one and past it.
+
+    Returns
+    -------
+    The last state. It satisfies its constraints in the limit only.
+
+    References
+    ----------
+    Pock and Chambolle (2011), Diagonal preconditioning for first order primal-dual algorithms; for the relaxation
+    Condat (2013), A primal-dual splitting method for convex optimization.
+    """
+    p, n_axes = problem, problem.n_axes
+    # Primal over dual step sizes: the dual variables grow with the price, the primal ones do not. 0.3 is by trial.
+    ratio = 0.3 / (n_axes * p.price.sqrt())
+    low_cost, high_cost = p.costs()
+    per_label = (-1, 1, *[1] * n_axes)
+    size = p.width * p.runs.sum(dim=1)  # of a run
+    inside_step = ratio / (2 * n_axes * p.slope + 2 * p.bend + 2)
+    above_step = ratio / (2 * p.bend + 4)
+    row = 2 * p.slope + p.width * p.runs.sum(dim=0).view(per_label)
+    dual_step = 1 / (ratio * row.maximum(4 * p.bend).clamp_min(2))
+    flow_step, end_step = dual_step.unsqueeze(2), 0.5 / ratio
+    pull = p.width * p.runs / size[:, None]
+    threshold = (ratio * p.price).unsqueeze(1) / size.view(-1, 1, *per_label[1:])
+    pace = ratio.unsqueeze(1)
+    breaks = torch.empty_like(state.breaks)  # the largest array by far: room for it is found once
+
+    for _ in range(n_iterations):
+        s = state
+        # Descend in the primal variables. Shrinking the breaks is what bounds the flow through every run by ν.
+        low = low_cost - p.bend * s.tilt - s.height - s.low
+        high = high_cost + p.bend * s.tilt - s.height - s.high
+        inside = s.inside + inside_step * (p.slope * divergence(s.flow, n_axes) + low - high)
+        inside = inside.clamp_(0, 1)
+        above = (s.above + above_step * (high[:-1] - low[1:])).clamp_(0, 1)
+        forced = (pace * s.flow).flatten(1)
+        torch.addmm(s.breaks.flatten(1), pull, forced, alpha=-1, out=breaks.flatten(1))
+        shrink(breaks, threshold, 2, out=breaks)
+        broken = (p.runs.T @ breaks.flatten(1)).view_as(s.flow)
+        # Ascend in the dual ones, from the extrapolated primal point.
+        ahead = 2 * inside - s.inside
+        at_low, at_high = _ends(ahead, 2 * above - s.above)
+        rise = p.slope * forward_gradient(ahead, n_axes) + p.width * (2 * broken - s.broken)
+        flow, tilt, height = project_paraboloid(
+            s.flow + flow_step * rise,
+            s.tilt + dual_step * p.bend * (at_high - at_low),
+            s.height - dual_step * (at_low + at_high),
+        )
+        low = (s.low - end_step * at_low).clamp_min_(0)
+        high = (s.high - end_step * at_high).clamp_min_(0)
+        new = LiftedState(inside, above, breaks, broken, flow, tilt, height, low, high)
+        for old_part, new_part in zip(state, new, strict=True):
+            old_part.lerp_(new_part, relaxation)
+    return state
+
+
+def _decreasing(inside: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+    """The lifted function made to fall from label to label, from 1 to 0."""
+    above = torch.cat([above, torch.zeros_like(inside[:1])])
+    chain = torch.stack([inside, above], dim=1).flatten(0, 1).clamp(0, 1).cummin(dim=0).values
+    return chain[::2], chain[1:-1:2]
+
+
+def _bounds(problem: Lifting, state: LiftedState) -> tuple[Tensor, Tensor]:
+    """Primal and dual value, each of a point that satisfies its constraints exactly; in double precision."""
+    p = problem.double()
+    state = LiftedState(*(part.double() for part in state))
+    side = p.width / p.slope
+
+    # Any flow is feasible once it is scaled so that no run of bins carries more than the price; the best vertical
+    # part is then known, and the minimum over surfaces is attained in each cell at one label.
+    carried = p.width * lengths((p.runs @ state.flow.flatten(1)).view_as(state.breaks), 2).amax(dim=0)
+    flow = state.flow * (p.price.unsqueeze(1) / carried.clamp_min(1e-300)).clamp_max(1)
+    inflow = -divergence(flow, p.n_axes) / side
+    lower = p.width * (inflow.cumsum(dim=0) - inflow)  # inflow below the bin
+    place = (-inflow / (2 * p.fidelity) - p.offset).clamp(-p.width / 2, p.width / 2)
+    bins = p.fidelity * (place + p.offset).square() + lower + (place + p.width / 2) * inflow
+    dual = (bins - flow.square().sum(dim=2) / 4).amin(dim=0)
+
+    # Of what the breaks leave of the slope, mass carries what is cheaper so; the rest breaks bin by bin. Little mass
+    # left far from the data costs much: two more points, with such crumbs swept up, are tried as well.
+    low_cost, high_cost = p.costs()
+    broken = (p.runs.T @ state.breaks.flatten(1)).view_as(flow)
+    primal = []
+    for crumb in (0.0, 0.003, 0.01):
+        inside, above = (
+            ((part - crumb) / (1 - 2 * crumb)).clamp(0, 1) for part in _decreasing(state.inside, state.above)
+        )
+        at_low, at_high = _ends(inside, above)
+        mass = at_low + at_high
+        rise = lengths(forward_gradient(inside, p.n_axes) / side + broken, 2)[:, :, 0]
+        smooth = rise.minimum(mass * p.price / (2 * p.width**2))
+        squares = (p.width * smooth).square() + (p.bend * (at_high - at_low)).square()
+        quadratic = torch.where(mass > 0, squares / mass.clamp_min(1e-300), 0.0)
+        bins = quadratic + low_cost * at_low + high_cost * at_high + p.price * (rise - smooth)
+        primal.append(_total(bins.sum(dim=0) + p.price * lengths(state.breaks, 2)[:, :, 0].sum(dim=0), side))
+    return torch.stack(primal).amin(dim=0), _total(dual, side)
+
+
+def _total(cells: Tensor, side: float) -> Tensor:
+    """Integral over the unit cube, one a grid."""
+    return side ** (cells.ndim - 1) * cells.flatten(1).sum(dim=1)
+
+
+def _read_surface(problem: Lifting, state: LiftedState) -> tuple[Tensor, Tensor]:
+    """The mean of the mass in the bin where the lifted function falls through ½, and the lifted function."""
+    inside, above = _decreasing(state.inside, state.above)
+    ends = torch.ones_like(inside[:1])
+    labels = torch.cat([ends, above, torch.zeros_like(ends)])
+    k = (labels[:-1] > 0.5).sum(dim=0, keepdim=True) - 1
+    top, bottom, mean = labels.gather(0, k), labels.gather(0, k + 1), inside.gather(0, k)
+    surface = problem.width * (k + (mean - bottom) / (top - bottom))[0]
+    lifted = torch.cat([torch.stack([labels[:-1], inside], dim=1).flatten(0, 1), labels[-1:]])
+    return surface, lifted.movedim(0, 1)
+
+
+@torch.no_grad()
+def lifted_mumford_shah(
+    data: Float[Tensor, "n *grid"],
+    fidelity: float | Float[Tensor, " n"],
+    boundary_price: float | Float[Tensor, " n"],
+    *,
+    n_bins: int = 8,
+    n_iterations: int = 1000,
+    tolerance: float | None = None,
+) -> LiftedSurface:
+    """Minimise a convex relaxation of the Mumford-Shah energy, and certify how far from its minimum one is.
+
+    Parameters
+    ----------
+    data
+        Grids of any number of axes D with the same number of cells along each; values in [0, 1] (a little outside
+        does no harm, the surfaces stay in [0, 1]).
+    fidelity
+        λ, the weight of the squared distance to the data; one number, or one a grid.
+    boundary_price
+        ν, the price of a unit of boundary; one number, or one a grid.
+    n_bins
+        Number of intervals between labels. Within a bin the surface takes any value. Work and memory grow with its
+        square.
+    n_iterations
+        Iterations at most.
+    tolerance
+        Stop once every relative gap is at most this. None: do all iterations.
+
+    Returns
+    -------
+    The surfaces, the lifted functions, and the two bounds.
+
+    Raises
+    ------
+    ValueError
+        If `fidelity`, `boundary_price` or `tolerance` is not positive, there are fewer than two bins, no iteration,
+        the sides differ, or an entry is not finite.
+
+    Warns
+    -----
+    UserWarning
+        If a gap is above `tolerance` after the last iteration.
+
+    References
+    ----------
+    Alberti, Bouchitté and Dal Maso (2003), The calibration method for the Mumford-Shah functional; Pock et al.
+    (2009); the bins' exact data term: Möllenhoff and Cremers (2017), Sublabel-accurate discretization of nonconvex
+    free-discontinuity problems.
+    """
+    for name, value in (("fidelity", fidelity), ("boundary_price", boundary_price)):
+        check_positive(name, value)
+    if tolerance is not None:
+        check_positive("tolerance", tolerance)
+    if n_bins < 2:
+        raise ValueError(f"n_bins must be at least 2; got {n_bins}")
+    if n_iterations < 1:
+        raise ValueError(f"n_iterations must be at least 1; got {n_iterations}")
+    if data.ndim < 2 or len(set(data.shape[1:])) != 1:
+        raise ValueError(f"data must be grids with equal sides; got the shape {tuple(data.shape)}")
+    if not bool(torch.isfinite(data).all()):
+        raise ValueError("data must be finite; got NaN or infinity")
+    problem = _lift(data, _one_a_grid(fidelity, data), _one_a_grid(boundary_price, data), n_bins)
+    state, done = _start(problem), 0
+    while done < n_iterations:
+        steps = n_iterations - done if tolerance is None else min(50, n_iterations - done)
+        state, done = iterate_primal_dual(problem, state, steps), done + steps
+        primal, dual = _bounds(problem, state)
+        if tolerance is not None and bool(((primal - dual) <= tolerance * primal).all()):
+            break
+    surface, lifted = _read_surface(problem, state)
+    result = LiftedSurface(surface, lifted, primal, dual, done)
+    if tolerance is not None and result.relative_gap.max() > tolerance:
+        message = f"the relative gap is {result.relative_gap.max():.2g} after {done} iterations, above {tolerance:g}"
+        warnings.warn(message, stacklevel=2)
+    return result
+
+
+# --- Jumps -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Jumps:
+    """Where a surface jumps, and by how much.
+
+    Attributes
+    ----------
+    cells
+        Cells between which and the next one along some axis the surface jumps.
+    sizes
+        The jump's size at those cells, signed, along the axis on which it is largest; 0 elsewhere.
+    """
+
+    cells: Bool[Tensor, "*grid"]
+    sizes: Float[Tensor, "*grid"]
+
+
+def find_jumps(surface: Float[Tensor, "*grid"], threshold: float) -> Jumps:
+    """Find the cells where a surface jumps, and the size of each jump.
+
+    Parameters
+    ----------
+    surface
+        Values on a grid of any number of axes.
+    threshold
+        Length of the forward difference from which on a cell is a jump, in units of the surface. The functional's
+        own is √(boundary_price·h), times the range that was scaled to [0, 1].
+
+    Returns
+    -------
+    The cells and sizes. A size is the difference over three edges, since a cell that a boundary cuts lies between
+    the two sides, minus thrice the mean slope of the edges next to those.
+
+    Raises
+    ------
+    ValueError
+        If `threshold` is not positive.
+    """
+    check_positive("threshold", threshold)
+    n_axes = surface.ndim
+    steps = forward_gradient(surface, n_axes)
+    cells = lengths(steps, 0)[0] >= threshold
+    sizes = []
+    for axis in range(n_axes):
+        inner = steps[axis].narrow(axis, 0, surface.shape[axis] - 1).movedim(axis, -1)
+        padded = torch.nn.functional.pad(inner, (2, 3), value=torch.nan)
+        window = padded.unfold(-1, 5, 1)
+        across = window[..., 1:4]
+        slope = window[..., [0, 4]].nanmean(dim=-1).nan_to_num(0.0)
+        size = across.nansum(dim=-1) - across.isfinite().sum(dim=-1) * slope
+        sizes.append(size.movedim(-1, axis))
+    dominant = steps.abs().argmax(dim=0, keepdim=True)
+    return Jumps(cells, torch.where(cells, torch.stack(sizes).gather(0, dominant)[0], 0.0))
+
+
+# --- Data on a grid, and the choice of the hyperparameters -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GridData:
+    """Scattered data, averaged in the cells of a grid.
+
+    Attributes
+    ----------
+    means
+        Mean value of each cell that has data; other cells take that of the nearest one that has.
+    counts
+        Number of data in each cell.
+    source
+        For each cell, in the order of the flattened grid, the cell whose mean it takes.
+    """
+
+    means: Float[Tensor, "*grid"]
+    counts: Int[Tensor, "*grid"]
+    source: Int[Tensor, " cells"]
+
+    @property
+    def filled(self) -> Bool[Tensor, " cells"]:
+        """Which cells, in the order of the flattened grid, have data."""
+        return self.counts.flatten() > 0
+
+    @property
+    def entry(self) -> Int[Tensor, " cells"]:
+        """For each cell, the entry that it takes of a vector over the cells with data."""
+        return (self.filled.cumsum(0) - 1)[self.source]
+
+
+def cast_to_grid(points: Float[Tensor, "n d"], values: Float[Tensor, " n"], n_cells: int) -> GridData:
+    """Average scattered data in the cells of a grid over the unit cube.
+
+    Parameters
+    ----------
+    points
+        Coordinates in [0, 1], one point a row.
+    values
+        One value a point.
+    n_cells
+        Number of cells along each axis.
+
+    Returns
+    -------
+    The cells' means and counts.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a coordinate is outside [0, 1], a value is not finite, or `n_cells` is below 2.
+
+    Warns
+    -----
+    UserWarning
+        If more than a tenth of the cells have no data.
+    """
+    _check_data(points, values)
+    if n_cells < 2:
+        raise ValueError(f"n_cells must be at least 2; got {n_cells}")
+    low, high = points.min().item(), points.max().item()
+    if low < 0 or high > 1:
+        raise ValueError(f"points must have coordinates in [0, 1]; got a range of [{low:g}, {high:g}]")
+    n_axes = points.shape[1]
+    grid = [n_cells] * n_axes
+    cell = (points * n_cells).long().clamp_max(n_cells - 1)
+    place = torch.tensor([n_cells ** (n_axes - 1 - axis) for axis in range(n_axes)], device=points.device)
+    index = (cell * place).sum(dim=1)
+    counts = torch.bincount(index, minlength=n_cells**n_axes)
+    totals = torch.zeros_like(counts, dtype=values.dtype).index_add_(0, index, values)
+    filled, empty = counts.nonzero()[:, 0], (counts == 0).nonzero()[:, 0]
+    source = torch.arange(len(counts), device=points.device)
+    if len(empty):
+        if len(empty) > len(counts) / 10:
+            share = len(empty) / len(counts)
+            warnings.warn(f"{share:.0%} of the cells have no data; take fewer cells", stacklevel=2)
+        centres = torch.stack(
+            [axis.flatten() for axis in torch.meshgrid([torch.arange(n_cells)] * n_axes, indexing="ij")], 1
+        )
+        nearest = cKDTree(centres[filled.cpu()]).query(centres[empty.cpu()])[1]
+        source[empty] = filled[torch.as_tensor(nearest, device=points.device)]
+    means = (totals / counts.clamp_min(1))[source]
+    return GridData(means.view(grid), counts.view(grid), source)
+
+
+def _check_data(points: Tensor, values: Tensor) -> None:
+    if len(points) != len(values):
+        raise ValueError(f"points and values must have one length; got {len(points)} and {len(values)}")
+    broken = (~(torch.isfinite(values) & torch.isfinite(points).all(dim=1))).nonzero()
+    if len(broken):
+        raise ValueError(f"points and values must be finite; got NaN or infinity in row {int(broken[0])}")
+
+
+def nearest_neighbour_noise(points: Float[Tensor, "n d"], values: Float[Tensor, " n"]) -> float:
+    """Estimate the noise's standard deviation from the differences of nearest neighbours.
+
+    Slopes and jumps hardly touch it: neighbours are close, few pairs straddle a boundary, and the median ignores
+    those.
+
+    Parameters
+    ----------
+    points
+        One point a row.
+    values
+        One value a point.
+
+    Returns
+    -------
+    The square root of the median of (Yᵢ − Y_j)²/2 over that of a χ² variable of one degree of freedom.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 50 points, the lengths differ or an entry is not finite.
+    """
+    _check_data(points, values)
+    if len(points) < 50:
+        raise ValueError(f"estimating the noise needs at least 50 points; got {len(points)}; give noise_std")
+    places = points.cpu().numpy()
+    neighbour = cKDTree(places).query(places, k=2)[1][:, 1]
+    halved = (values - values[torch.as_tensor(neighbour, device=values.device)]).square() / 2
+    return (halved.median() / 0.454936).sqrt().item()
+
+
+def sure_of_candidates(
+    estimator: Callable[[Tensor], Tensor],
+    observed: Float[Tensor, " n"],
+    noise_std: float | Float[Tensor, " n"],
+    n_candidates: int,
+    *,
+    step: float = 0.5,
+    n_probes: int = 1,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, "candidates n"], Float[Tensor, " candidates"]]:
+    """Stein's unbiased estimate of the mean squared error of several estimators, along the same random directions.
+
+    Parameters
+    ----------
+    estimator
+        Maps one copy of the data a candidate, rows (candidates, n), to the candidates' estimates.
+    observed
+        Data with independent Gaussian noise.
+    noise_std
+        Standard deviation of the noise: one number, or one an entry.
+    n_candidates
+        Number of candidates.
+    step
+        Length of the divergence's finite difference, in standard deviations of the noise.
+    n_probes
+        Random directions, averaged.
+    generator
+        Source of the directions, which all candidates share.
+
+    Returns
+    -------
+    estimates
+        Each candidate's estimate, a row.
+    sure
+        Each one's estimated mean squared error; it may be negative.
+
+    Raises
+    ------
+    ValueError
+        If `noise_std` or `step` is not positive.
+
+    References
+    ----------
+    Stein (1981), Theorem 1; Ramani, Blu and Unser (2008), Theorem 2. With unequal noise: the divergence of
+    y ↦ s·f(s·y) at y = observed/s is Σ sᵢ² ∂fᵢ/∂yᵢ.
+    """
+    check_positive("noise_std", noise_std)
+    std = torch.as_tensor(noise_std, dtype=observed.dtype, device=observed.device).expand_as(observed)
+    copies = observed.expand(n_candidates, -1)
+    estimates = estimator(copies)
+    spread = torch.zeros(n_candidates, dtype=observed.dtype, device=observed.device)
+    for _ in range(n_probes):
+        spread += monte_carlo_divergence(
+            lambda whitened: std * estimator(std * whitened),
+            copies / std,
+            step=step,
+            value=std * estimates,
+            generator=generator,
+            share_direction=True,
+        )
+    excess = (estimates - observed).square() - std.square()
+    return estimates, excess.mean(dim=1) + 2 * spread / (n_probes * len(observed))
+
+
+@dataclass(frozen=True)
+class FreeDiscontinuity:
+    """What `free_discontinuity_regression` found.
+
+    Attributes
+    ----------
+    surface
+        The regression surface on the grid, in units of the values.
+    jumps
+        Its jumps.
+    grid
+        The data on the grid.
+    fidelity, boundary_price
+        The chosen λ and ν.
+    noise_std
+        Standard deviation of one value, given or estimated.
+    candidates
+        The surface of each pair, in units of the values: fidelities in rows, boundary prices in columns.
+    sure
+        Estimated risk of each, over the cells with data; NaN where there is only one pair.
+    lifted
+        The lifted solution at the chosen pair, with its certificate, in scaled units.
+    """
+
+    surface: Float[Tensor, "*grid"]
+    jumps: Jumps
+    grid: GridData
+    fidelity: float
+    boundary_price: float
+    noise_std: float
+    candidates: Float[Tensor, "fidelities prices *grid"]
+    sure: Float[Tensor, "fidelities prices"]
+    lifted: LiftedSurface
+
+
+def free_discontinuity_regression(
+    points: Float[Tensor, "n d"],
+    values: Float[Tensor, " n"],
+    *,
+    n_cells: int,
+    fidelities: Sequence[float],
+    boundary_prices: Sequence[float],
+    noise_std: float | None = None,
+    n_bins: int = 8,
+    n_iterations: int = 300,
+    tolerance: float = 0.01,
+    n_probes: int = 1,
+    generator: torch.Generator | None = None,
+) -> FreeDiscontinuity:
+    """Estimate a surface that is smooth but for jumps, and where and by how much it jumps.
+
+    Parameters
+    ----------
+    points
+        Coordinates in [0, 1], one point a row, of any dimension.
+    values
+        One noisy value a point.
+    n_cells
+        Cells along each axis.
+    fidelities, boundary_prices
+        Candidates for λ and ν, for values scaled to [0, 1]. Where there are several pairs, Stein's unbiased risk
+        estimate chooses.
+    noise_std
+        Standard deviation of the values' noise; None: `nearest_neighbour_noise`.
+    n_bins
+        Bins of the lifting.
+    n_iterations
+        Iterations of each solve behind a risk estimate: the estimate is that of the surface after as many,
+        converged or not.
+    tolerance
+        Relative gap to which the chosen pair is then solved.
+    n_probes
+        Random directions of the risk estimate.
+    generator
+        Source of these directions.
+
+    Returns
+    -------
+    The surface, its jumps, and what was chosen.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not positive, the data have different lengths or entries that are not finite, or all cells
+        have one mean.
+
+    Warns
+    -----
+    UserWarning
+        If many cells are empty, or the gap stays above `tolerance`.
+
+    References
+    ----------
+    Gunsilius and Van Dijcke (2023), Free Discontinuity Regression.
+    """
+    for name, candidates in (("fidelities", fidelities), ("boundary_prices", boundary_prices)):
+        check_positive(name, torch.tensor(candidates, dtype=torch.float64))
+    grid = cast_to_grid(points, values, n_cells)
+    low, width = grid.means.min(), grid.means.max() - grid.means.min()
+    if width == 0:
+        raise ValueError("values must differ: all cells have one mean, there is nothing to scale")
+    std = nearest_neighbour_noise(points, values) if noise_std is None else noise_std
+    check_positive("noise_std", std)
+    pairs = torch.cartesian_prod(
+        torch.tensor(fidelities, dtype=torch.float64), torch.tensor(boundary_prices, dtype=torch.float64)
+    ).to(values.device)
+    filled, entry = grid.filled, grid.entry
+
+    def solve(observed: Tensor) -> Tensor:
+        cells = ((observed - low) / width).float()[:, entry].view(-1, *grid.means.shape)
+        found = lifted_mumford_shah(cells, *pairs.T, n_bins=n_bins, n_iterations=n_iterations)
+        return low + width * found.surface.flatten(1)[:, filled].to(observed.dtype)
+
+    sure, best, candidates = torch.full((len(pairs),), torch.nan), 0, None
+    if len(pairs) > 1:
+        cell_std = std / grid.counts.flatten()[filled].to(values.dtype).sqrt()
+        observed = grid.means.flatten()[filled]
+        candidates, sure = sure_of_candidates(
+            solve, observed, cell_std, len(pairs), n_probes=n_probes, generator=generator
+        )
+        best = int(sure.argmin())
+    fidelity, boundary_price = pairs[best].tolist()
+    scaled = ((grid.means - low) / width).float()[None]
+    lifted = lifted_mumford_shah(
+        scaled, fidelity, boundary_price, n_bins=n_bins, n_iterations=20 * n_iterations, tolerance=tolerance
+    )
+    surface = low + width * lifted.surface[0].to(values.dtype)
+    jumps = find_jumps(surface, (boundary_price / n_cells) ** 0.5 * width.item())
+    shape = (len(fidelities), len(boundary_prices))
+    candidates = surface if candidates is None else candidates[:, entry]
+    return FreeDiscontinuity(
+        surface,
+        jumps,
+        grid,
+        fidelity,
+        boundary_price,
+        std,
+        candidates.view(*shape, *surface.shape),
+        sure.view(shape),
+        lifted,
+    )

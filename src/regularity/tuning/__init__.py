@@ -1,0 +1,1 @@
+"""Tuning: learning the regulariser."""

@@ -1,0 +1,726 @@
+"""Hyper-layers against assembled torch layers, gates against scikit-learn, steps against finite differences."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import Ridge
+from torch import nn
+from torch.nn import functional
+
+from regularity.foundations.hypergradients import conjugate_gradients, implicit_hypergradient
+from regularity.tuning.self_tuning_networks import (
+    HyperCNN,
+    HyperConv2d,
+    HyperLinear,
+    HyperLSTM,
+    HyperLSTMCell,
+    HyperMLP,
+    Hyperparameter,
+    Losses,
+    affine_best_response,
+    augment,
+    classification_losses,
+    constrain,
+    dropout,
+    evaluate,
+    gated_best_response,
+    gaussian_entropy,
+    minibatches,
+    perturb,
+    starting_point,
+    train_fixed,
+    train_self_tuning,
+    training_step,
+    validation_step,
+)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
+
+
+def large_scalars(network, seed=1):
+    """Make the responses as large as the weights: at the initial 0.01 a wrong one would hide."""
+    for name, weights in network.named_parameters():
+        if name.endswith("scalars"):
+            weights.data = normal(*weights.shape, seed=seed, dtype=weights.dtype)
+    return network.double()
+
+
+def assembled(layer, run, unconstrained):
+    """Weight and bias of one run at one λ, entry by entry from the definition."""
+    n_out = layer.scalars.shape[1] // 2
+    weight, bias = layer.weight[run], layer.bias[run]
+    if not layer.n_hyperparameters:
+        return weight, bias
+    scales = torch.stack(
+        [sum(v * k for v, k in zip(row, unconstrained, strict=True)) for row in layer.scalars[run]]
+    )
+    whole = [weight[i] + scales[i] * weight[n_out + i] for i in range(n_out)]
+    shifts = [bias[i] + scales[n_out + i] * bias[n_out + i] for i in range(n_out)]
+    return torch.stack(whole), torch.stack(shifts)
+
+
+# --- Hyperparameters ---------------------------------------------------------------------------------------------
+
+RATE = Hyperparameter("dropout 0", 0.0, 0.9, 0.05)
+DECAY = Hyperparameter("decay", 1e-6, 0.1, 1e-4, logarithmic=True)
+SHIFT = Hyperparameter("shift", 0, 3, 1, discrete=True)
+
+
+@pytest.mark.parametrize(
+    ("each", "values"), [(RATE, (0.01, 0.3, 0.89)), (DECAY, (2e-6, 1e-3, 0.09)), (SHIFT, (0, 1, 2, 3))]
+)
+def test_values_survive_the_way_to_free_numbers_and_back(each, values):
+    free = [each.unconstrain(value) for value in values]
+    assert free == sorted(free)
+    np.testing.assert_allclose(each.constrain(torch.tensor(free, dtype=torch.float64)), values, rtol=1e-12)
+
+
+def test_bounds_are_reached_and_never_passed():
+    for each in (RATE, DECAY, SHIFT):
+        ends = each.constrain(torch.tensor([-200.0, 200.0]).double())
+        np.testing.assert_allclose(ends, [each.low, each.high], rtol=1e-12, atol=1e-80)
+
+
+def test_half_of_a_logarithmic_scale_is_the_geometric_mean():
+    assert DECAY.constrain(torch.zeros(1).double()).item() == pytest.approx(math.sqrt(1e-6 * 0.1))
+
+
+def test_an_integer_takes_equal_shares_of_the_sigmoid():
+    shares = torch.linspace(1e-3, 1 - 1e-3, 4000).double()
+    values, counts = SHIFT.constrain(torch.logit(shares)).unique(return_counts=True)
+    assert values.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(counts / 4000, 0.25, atol=0.002)
+
+
+def test_values_by_name_and_starts():
+    start = starting_point((RATE, DECAY, SHIFT), 2)
+    values = constrain((RATE, DECAY, SHIFT), start)
+    assert list(values) == ["dropout 0", "decay", "shift"]
+    np.testing.assert_allclose(torch.stack(list(values.values()), 1), [[0.05, 1e-4, 1]] * 2, rtol=1e-5)
+
+
+# --- Layers ------------------------------------------------------------------------------------------------------
+
+
+def test_a_linear_layer_is_the_assembled_one_of_each_example():
+    layer = large_scalars(HyperLinear(4, 3, 2, n_runs=2, generator=seeded()))
+    inputs, unconstrained = normal(2, 5, 4), normal(2, 5, 2, seed=2)
+    outputs = layer(inputs, unconstrained)
+    for run in range(2):
+        for i in range(5):
+            expected = functional.linear(inputs[run, i], *assembled(layer, run, unconstrained[run, i]))
+            torch.testing.assert_close(outputs[run, i], expected)
+    assert (outputs - layer(inputs, torch.zeros_like(unconstrained))).abs().max() > 0.1
+
+
+def test_at_zero_a_layer_is_its_elementary_part():
+    layer = large_scalars(HyperLinear(4, 3, 2, generator=seeded()))
+    plain = nn.Linear(4, 3).double()
+    plain.weight.data, plain.bias.data = layer.weight.data[0, :3], layer.bias.data[0, :3]
+    inputs = normal(1, 6, 4)
+    torch.testing.assert_close(layer(inputs, torch.zeros(1, 6, 2).double())[0], plain(inputs[0]))
+
+
+def test_a_convolution_is_the_assembled_one_of_each_image():
+    layer = large_scalars(HyperConv2d(2, 3, 3, 2, n_runs=2, generator=seeded()))
+    images, unconstrained = normal(2, 4, 2, 5, 6), normal(2, 4, 2, seed=2)
+    outputs = layer(images, unconstrained)
+    for run in range(2):
+        for i in range(4):
+            weight, bias = assembled(layer, run, unconstrained[run, i])
+            expected = functional.conv2d(images[run, i], weight, bias, padding=1)
+            torch.testing.assert_close(outputs[run, i], expected)
+
+
+def test_a_recurrent_cell_is_torchs_with_assembled_weights():
+    cell = large_scalars(HyperLSTMCell(3, 4, 2, n_runs=2, generator=seeded()))
+    inputs, unconstrained = normal(2, 5, 3), normal(2, 5, 2, seed=2)
+    state = normal(2, 5, 4, seed=3), normal(2, 5, 4, seed=4)
+    hidden, memory = cell(cell.from_input(inputs, unconstrained), state, unconstrained)
+    plain = nn.LSTMCell(3, 4).double()
+    for run in range(2):
+        for i in range(5):
+            here = unconstrained[run, i]
+            plain.weight_ih.data, plain.bias_ih.data = assembled(cell.from_input, run, here)
+            plain.weight_hh.data, plain.bias_hh.data = assembled(cell.from_hidden, run, here)
+            expected = plain(inputs[run, i][None], (state[0][run, i][None], state[1][run, i][None]))
+            torch.testing.assert_close(hidden[run, i], expected[0][0])
+            torch.testing.assert_close(memory[run, i], expected[1][0])
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        HyperLinear(4, 3, 2, n_runs=2, generator=seeded()),
+        HyperConv2d(2, 3, 3, 2, n_runs=2, generator=seeded()),
+        HyperLinear(4, 3, 0, n_runs=2, generator=seeded()),
+    ],
+    ids=["linear", "convolution", "plain"],
+)
+def test_squared_norms_are_those_of_the_assembled_weights(layer):
+    layer = large_scalars(layer)
+    unconstrained = normal(2, 5, layer.n_hyperparameters, seed=2)
+    norms = layer.squared_norm(unconstrained)
+    for run in range(2):
+        for i in range(5):
+            weight, _ = assembled(layer, run, unconstrained[run, i])
+            torch.testing.assert_close(norms[run, i], weight.square().sum())
+
+
+def test_initial_weights_fill_their_range_and_scalars_are_small():
+    layer = HyperLinear(25, 200, 4, generator=seeded())
+    assert layer.weight.shape == (1, 400, 25)
+    assert 0.198 < layer.weight.abs().max() <= 0.2
+    assert layer.scalars.std().item() == pytest.approx(0.01, rel=0.1)
+
+
+# --- Networks and their regularisers ------------------------------------------------------------------------------
+
+
+def test_a_plain_perceptron_is_torchs():
+    network = HyperMLP((6, 5, 4, 3), 0, n_runs=2, generator=seeded()).double()
+    inputs = normal(2, 7, 2, 3)
+    outputs = network(inputs, torch.zeros(2, 7, 0).double())
+    for run in range(2):
+        features = inputs[run].flatten(1)
+        for i, layer in enumerate(network.layers):
+            features = functional.linear(
+                features.relu() if i else features, layer.weight[run], layer.bias[run]
+            )
+        torch.testing.assert_close(outputs[run], features)
+
+
+def test_a_plain_convolutional_network_is_torchs():
+    network = HyperCNN(8, (2, 3), 4, 0, n_runs=2, generator=seeded()).double()
+    images = normal(2, 5, 8, 8)
+    outputs = network(images, torch.zeros(2, 5, 0).double())
+    for run in range(2):
+        features = images[run][:, None]
+        for layer in network.convolutions:
+            features = functional.conv2d(features, layer.weight[run], layer.bias[run], padding=1)
+            features = functional.max_pool2d(features.relu(), 2)
+        expected = functional.linear(features.flatten(1), network.head.weight[run], network.head.bias[run])
+        torch.testing.assert_close(outputs[run], expected)
+
+
+def test_a_plain_recurrent_network_is_torchs():
+    network = HyperLSTM(7, 4, 0, n_runs=1, generator=seeded()).double()
+    symbols = torch.randint(7, (1, 3, 6), generator=seeded())
+    outputs = network(symbols, torch.zeros(1, 3, 0).double())
+    plain = nn.LSTM(7, 4, batch_first=True).double()
+    cell = network.cell
+    plain.weight_ih_l0.data, plain.bias_ih_l0.data = (
+        cell.from_input.weight.data[0],
+        cell.from_input.bias.data[0],
+    )
+    plain.weight_hh_l0.data, plain.bias_hh_l0.data = (
+        cell.from_hidden.weight.data[0],
+        cell.from_hidden.bias.data[0],
+    )
+    hidden, _ = plain(functional.one_hot(symbols[0], 7).double())
+    expected = functional.linear(hidden, network.head.weight[0], network.head.bias[0])
+    torch.testing.assert_close(outputs[0], expected)
+
+
+def test_networks_add_up_all_their_norms():
+    network = large_scalars(HyperLSTM(7, 4, 2, generator=seeded()))
+    unconstrained = normal(1, 3, 2)
+    layers = (network.cell.from_input, network.cell.from_hidden, network.head)
+    expected = sum(assembled(layer, 0, unconstrained[0, 1])[0].square().sum() for layer in layers)
+    torch.testing.assert_close(network.squared_norm(unconstrained)[0, 1], expected)
+
+
+def test_dropout_has_each_examples_rate_and_keeps_the_mean():
+    rates = torch.tensor([[0.0, 0.25, 0.8]])
+    dropped = dropout(torch.ones(1, 3, 40_000), rates, seeded())
+    np.testing.assert_allclose((dropped == 0).float().mean(dim=-1), rates, atol=0.01)
+    np.testing.assert_allclose(dropped.mean(dim=-1), 1, atol=0.04)
+    assert dropped[0, 1].unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+
+
+def test_networks_drop_what_the_values_name():
+    network = HyperMLP((50, 40, 2), 1, generator=seeded())
+    inputs, unconstrained = torch.ones(1, 1, 50), torch.zeros(1, 1, 1)
+    whole = network(inputs, unconstrained)
+    assert torch.equal(network(inputs, unconstrained, {"decay": torch.ones(1, 1)}, seeded()), whole)
+    for name in ("dropout 0", "dropout 1"):
+        values = {name: torch.full((1, 1), 0.5)}
+        assert not torch.allclose(network(inputs, unconstrained, values, seeded()), whole)
+    for network, inputs in (
+        (HyperCNN(8, (2, 3), 4, 1, generator=seeded()), torch.ones(1, 1, 8, 8)),
+        (HyperLSTM(5, 4, 1, generator=seeded()), torch.ones(1, 1, 6, dtype=torch.long)),
+    ):
+        values = {"dropout 1": torch.full((1, 1), 0.5)}
+        changed = network(inputs, unconstrained, values, seeded())
+        assert not torch.allclose(changed, network(inputs, unconstrained))
+
+
+def test_shifts_move_images_by_all_integers_up_to_the_largest():
+    images = torch.zeros(1, 2000, 7, 7)
+    images[..., 3, 3] = 1
+    largest = torch.tensor([0.0, 2.0]).repeat(1000)[None]
+    moved = augment(images, {"shift": largest}, seeded())
+    places = moved.flatten(2).argmax(dim=-1)[0]
+    torch.testing.assert_close(moved.sum(dim=(2, 3)), torch.ones(1, 2000))
+    assert set(places[::2].tolist()) == {24}
+    found = {(place // 7 - 3, place % 7 - 3) for place in places[1::2].tolist()}
+    assert found == {(i, j) for i in range(-2, 3) for j in range(-2, 3)}
+
+
+def test_what_is_shifted_out_is_gone():
+    images = torch.ones(1, 500, 4, 4)
+    moved = augment(images, {"shift": torch.full((1, 500), 2.0)}, seeded())
+    left = {round(total) for total in moved.sum(dim=(2, 3))[0].tolist()}
+    assert left == {(4 - i) * (4 - j) for i in range(3) for j in range(3)}
+
+
+def test_noise_has_each_examples_width():
+    widths = torch.tensor([[0.1, 0.7]])
+    noisy = augment(torch.zeros(1, 2, 150, 150), {"noise": widths}, seeded())
+    np.testing.assert_allclose(noisy.std(dim=(2, 3)), widths, rtol=0.03)
+
+
+# --- Losses and steps ---------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_of_batches_is_a_permutation():
+    batches = minibatches(12, 5, 2, seeded())
+    for _ in range(3):
+        seen = torch.cat([next(batches), next(batches)], dim=1)
+        assert seen.shape == (2, 10)
+        assert all(len(set(run.tolist())) == 10 for run in seen)
+
+
+DATA = normal(2, 20, 6, dtype=torch.float32), torch.randint(3, (2, 20), generator=seeded())
+
+
+def test_losses_are_those_of_torch_and_the_decay():
+    hyperparameters = (DECAY,)
+    network = HyperMLP((6, 5, 3), 1, n_runs=2, generator=seeded())
+    losses = classification_losses(network, hyperparameters, DATA, DATA, batch_size=20, generator=seeded())
+    unconstrained = torch.full((2, 20, 1), 3.0)
+    logits = network(DATA[0], unconstrained)
+    plain = [functional.cross_entropy(logits[run], DATA[1][run]) for run in range(2)]
+    # A batch of all examples is the set in another order, and λ is the same for all.
+    torch.testing.assert_close(losses.validation(unconstrained), torch.stack(plain))
+    torch.testing.assert_close(losses.evaluation(unconstrained[:, 0]), torch.stack(plain))
+    decay = DECAY.constrain(torch.tensor(3.0))
+    expected = torch.stack(plain) + decay / 2 * network.squared_norm(unconstrained)[:, 0]
+    torch.testing.assert_close(losses.training(unconstrained), expected)
+
+
+def test_the_entropy_is_that_of_torchs_distribution():
+    std = torch.tensor([[0.3, 1.0, 2.5]])
+    expected = torch.distributions.Normal(0.0, std).entropy().sum(dim=-1)
+    torch.testing.assert_close(gaussian_entropy(std), expected)
+
+
+def test_perturbations_have_the_centre_and_the_width():
+    drawn = perturb(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 3.0]]), 40_000, seeded())
+    np.testing.assert_allclose(drawn.mean(dim=1), [[1.0, -2.0]], atol=0.06)
+    np.testing.assert_allclose(drawn.std(dim=1), [[0.5, 3.0]], rtol=0.02)
+
+
+def copies_of(network):
+    return [weights.detach().clone() for weights in network.parameters()]
+
+
+def test_each_step_moves_its_own_level_and_nothing_else():
+    network = HyperMLP((6, 5, 3), 1, n_runs=2, generator=seeded())
+    losses = classification_losses(network, (RATE,), DATA, DATA, batch_size=10, generator=seeded())
+    centre, raw_std = torch.full((2, 1), -1.0, requires_grad=True), torch.zeros(2, 1, requires_grad=True)
+    before = copies_of(network)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    training_step(losses.training, optimiser, perturb(centre, raw_std.exp(), 10, seeded()))
+    assert torch.equal(centre.detach(), torch.full((2, 1), -1.0))
+    assert centre.grad is None
+    assert all(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+    before = copies_of(network)
+    tuner = torch.optim.SGD([centre, raw_std], lr=0.1)
+    validation_step(losses.validation, tuner, centre, raw_std, batch_size=10, entropy_weight=0.1)
+    assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+    assert (centre != -1).all()
+    assert (raw_std != 0).all()
+
+
+def test_the_validation_step_follows_finite_differences_of_its_objective():
+    network = large_scalars(HyperMLP((6, 5, 3), 2, generator=seeded()))
+    inputs, labels = DATA[0][:1].double(), DATA[1][:1]
+
+    def validation_loss(values):
+        return functional.cross_entropy(network(inputs, values)[0], labels[0])[None]
+
+    def objective(centre, raw_std):
+        std = functional.softplus(raw_std)
+        drawn = torch.randn(1, 20, 2, generator=seeded(5), dtype=torch.float64)
+        loss = validation_loss(centre[:, None] + std[:, None] * drawn)
+        return (loss - 0.3 * torch.distributions.Normal(0.0, std).entropy().sum()).item()
+
+    start = normal(1, 2), normal(1, 2, seed=1)
+    moved = [each.clone().requires_grad_() for each in start]
+    optimiser = torch.optim.SGD(moved, lr=1.0)
+    validation_step(
+        validation_loss, optimiser, *moved, batch_size=20, entropy_weight=0.3, generator=seeded(5)
+    )
+    for which in range(2):
+        for k in range(2):
+            ends = []
+            for sign in (1, -1):
+                shifted = [each.clone() for each in start]
+                shifted[which][0, k] += sign * 1e-5
+                ends.append(objective(*shifted))
+            slope = (ends[0] - ends[1]) / 2e-5
+            step = (start[which] - moved[which].detach())[0, k].item()
+            assert step == pytest.approx(slope, rel=1e-6, abs=1e-9)
+
+
+def test_each_run_is_cut_to_its_own_gradient_norm():
+    weights = torch.zeros(2, 3, requires_grad=True)
+    slopes = torch.tensor([[3.0, 0.0, 4.0], [0.3, 0.4, 0.0]])
+    optimiser = torch.optim.SGD([weights], lr=1.0)
+    training_step(
+        lambda _: (weights * slopes).sum(dim=1), optimiser, torch.zeros(2, 1, 1), largest_gradient=1.0
+    )
+    torch.testing.assert_close(weights.detach(), -slopes / torch.tensor([[5.0], [1.0]]))
+
+
+def test_a_network_without_hyperparameters_trains_as_torchs():
+    n_steps, n = 12, 20
+    network = HyperMLP((6, 5, 3), 0, n_runs=2, generator=seeded())
+    twins = []
+    for run in range(2):
+        twin = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+        for ours, theirs in zip(network.layers, (twin[0], twin[2]), strict=True):
+            theirs.weight.data, theirs.bias.data = ours.weight.data[run].clone(), ours.bias.data[run].clone()
+        optimiser = torch.optim.SGD(twin.parameters(), lr=0.5, momentum=0.9)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, n_steps)
+        for _ in range(n_steps):
+            optimiser.zero_grad()
+            functional.cross_entropy(twin(DATA[0][run]), DATA[1][run]).backward()
+            optimiser.step()
+            schedule.step()
+        twins.append(twin)
+    losses = classification_losses(network, (), DATA, DATA, batch_size=n, generator=seeded())
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
+    options = {"n_steps": n_steps, "batch_size": n, "cosine": True, "evaluate_every": n_steps}
+    train_fixed(losses, optimiser, torch.zeros(1, 2, 0), **options)
+    for run, twin in enumerate(twins):
+        torch.testing.assert_close(network.layers[1].weight[run], twin[2].weight, rtol=1e-4, atol=1e-6)
+
+
+# --- Whole trainings ----------------------------------------------------------------------------------------------
+
+FEATURES, TARGETS = (torch.as_tensor(each[:80]) for each in load_diabetes(return_X_y=True))
+DESIGN = (FEATURES - FEATURES.mean(dim=0)) / FEATURES.std(dim=0)
+SCALED = (TARGETS - TARGETS.mean()) / TARGETS.std()
+X, Y, OTHER_X, OTHER_Y = DESIGN[:40], SCALED[:40], DESIGN[40:], SCALED[40:]
+
+
+def sklearn_ridge(log_penalty):
+    return Ridge(alpha=math.exp(log_penalty), fit_intercept=False, tol=1e-12).fit(X.numpy(), Y.numpy()).coef_
+
+
+def exact_jacobian(log_penalty):
+    """Central differences of scikit-learn's solution."""
+    return torch.as_tensor((sklearn_ridge(log_penalty + 1e-4) - sklearn_ridge(log_penalty - 1e-4)) / 2e-4)
+
+
+def test_gates_give_scikit_learns_ridge():
+    network = gated_best_response(X, Y)
+    values = torch.linspace(-4, 9, 14).double()
+    expected = np.stack([sklearn_ridge(value) for value in values.tolist()])
+    np.testing.assert_allclose(network.weights(values), expected, rtol=1e-8, atol=1e-11)
+    assert (network.slopes == -1).all()
+
+
+def test_copied_columns_change_no_prediction():
+    twice = torch.cat([X, X[:, :1]], dim=1)
+    network = gated_best_response(twice, Y)
+    assert len(network.slopes) == X.shape[1]
+    expected = (
+        Ridge(alpha=math.exp(1.5), fit_intercept=False).fit(twice.numpy(), Y.numpy()).predict(twice.numpy())
+    )
+    np.testing.assert_allclose(twice @ network.weights(torch.tensor(1.5).double()), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("std", [0.1, 1.0, 5.0])
+def test_quadratic_losses_have_their_exact_jacobian(std):
+    root, coupling = normal(4, 7), normal(4, 2, seed=1)
+    stiffness = root @ root.T
+
+    def loss(values, weights):
+        return (
+            0.5 * weights @ stiffness @ weights
+            + weights @ (coupling @ values + root[:, 0])
+            + values.sum() ** 2
+        )
+
+    centre = torch.tensor([0.7, -2.0]).double()
+    base, slope = affine_best_response(loss, centre, std, 4, n_nodes=4)
+    expected = -torch.linalg.solve(stiffness, coupling)
+    np.testing.assert_allclose(slope, expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        base, -torch.linalg.solve(stiffness, coupling @ centre + root[:, 0]), rtol=1e-10, atol=1e-12
+    )
+
+
+def ridge_loss(value, weights):
+    return 0.5 * (X @ weights - Y).square().sum() + 0.5 * value.exp().sum() * weights.square().sum()
+
+
+def test_ridge_has_a_bias_of_second_order():
+    expected, errors = exact_jacobian(2.0), []
+    for std in (0.4, 0.2, 0.1):
+        _, slope = affine_best_response(ridge_loss, torch.tensor([2.0]).double(), std, 10)
+        errors.append((slope[:, 0] - expected).norm() / expected.norm())
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
+    assert errors[1] / errors[2] == pytest.approx(4, rel=0.05)
+
+
+def validation_error(weights, *_):
+    return (OTHER_X @ weights - OTHER_Y).square().mean()
+
+
+def test_the_exact_jacobian_gives_the_implicit_hypergradient():
+    """And, with no perturbation, the validation step is gradient descent on the exact validation loss."""
+    value = torch.tensor([1.3], dtype=torch.float64)
+    solution = torch.as_tensor(sklearn_ridge(1.3))
+    implicit = implicit_hypergradient(
+        lambda weights, value: ridge_loss(value, weights),
+        validation_error,
+        solution,
+        value,
+        solve=partial(conjugate_gradients, tolerance=1e-12),
+    )
+    jacobian = exact_jacobian(1.3)
+
+    def response_loss(values):
+        weights = solution + (values - 1.3) * jacobian
+        return (weights @ OTHER_X.T - OTHER_Y).square().mean(dim=(1, 2))
+
+    centre = value[None].clone().requires_grad_()
+    raw_std = torch.full((1, 1), -40.0, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.SGD([{"params": [centre]}, {"params": [raw_std], "lr": 0.0}], lr=0.5)
+    validation_step(response_loss, optimiser, centre, raw_std, batch_size=3, entropy_weight=0.0)
+    step = (value - centre.detach()[0]) / 0.5
+    np.testing.assert_allclose(step, implicit, rtol=1e-6)
+    ends = [validation_error(torch.as_tensor(sklearn_ridge(1.3 + h))) for h in (1e-4, -1e-4)]
+    np.testing.assert_allclose(step, (ends[0] - ends[1]) / 2e-4, rtol=1e-5)
+
+
+def ridge_losses(base, slope):
+    def predict(design, values):
+        weights = base[:, None] + values / 5 * slope[:, None]
+        return weights @ design.T, weights
+
+    def training(values):
+        predicted, weights = predict(X, values)
+        penalty = values[..., 0].exp() / 40 * weights.square().sum(dim=-1)
+        return 0.5 * ((predicted - Y).square().mean(dim=-1) + penalty).mean(dim=1)
+
+    def validation(values):
+        return (predict(OTHER_X, values)[0] - OTHER_Y).square().mean(dim=(1, 2))
+
+    return Losses(training, validation, lambda values: validation(values[:, None]))
+
+
+def test_ridge_finds_its_best_penalty_from_both_sides():
+    """Against scikit-learn on a grid, in exact validation loss."""
+    grid = np.linspace(-3, 9, 121)
+    exact = [validation_error(torch.as_tensor(sklearn_ridge(value))).item() for value in grid]
+    base, slope = (torch.zeros(2, 10, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    history = train_self_tuning(
+        ridge_losses(base, slope),
+        torch.optim.Adam([base, slope], lr=0.02),
+        torch.tensor([[-1.0], [7.0]]).double(),
+        n_steps=2000,
+        batch_size=8,
+        warm_up=200,
+        tuning_rate=0.02,
+        std_rate=0.02,
+        evaluate_every=200,
+        generator=seeded(),
+    )
+    assert validation_error(torch.as_tensor(sklearn_ridge(-1.0))) > 1.03 * min(exact)
+    assert validation_error(torch.as_tensor(sklearn_ridge(7.0))) > 1.03 * min(exact)
+    for end in history.unconstrained[-1, :, 0].tolist():
+        assert validation_error(torch.as_tensor(sklearn_ridge(end))) < 1.01 * min(exact)
+    assert history.std.shape == (10, 2, 1)
+    assert history.steps.tolist() == list(range(200, 2001, 200))
+
+
+def test_the_warm_up_and_the_ratio_of_steps_are_kept():
+    base, slope = (torch.zeros(1, 10, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    history = train_self_tuning(
+        ridge_losses(base, slope),
+        torch.optim.SGD([base, slope], lr=0.01),
+        torch.zeros(1, 1).double(),
+        n_steps=12,
+        batch_size=4,
+        warm_up=4,
+        n_train=3,
+        evaluate_every=1,
+        generator=seeded(),
+    )
+    moved = history.unconstrained[:, 0, 0].diff().abs() > 0
+    assert (moved.nonzero()[:, 0] + 2).tolist() == [
+        7,
+        10,
+    ]  # the third step after the warm-up of four, the sixth
+
+
+def test_weights_end_at_each_runs_best_evaluation():
+    """Steps of one along a line: losses (w − 2)² and (w − 4)², which each run passes by."""
+    weights = torch.zeros(2, 1, requires_grad=True)
+    targets = torch.tensor([2.0, 4.0])
+    losses = Losses(
+        lambda _: -weights[:, 0], lambda _: weights[:, 0], lambda _: (weights[:, 0] - targets).square()
+    )
+    optimiser = torch.optim.SGD([weights], lr=1.0)
+    schedule = torch.arange(3.0)[:, None, None].expand(3, 2, 1)
+    history = train_fixed(losses, optimiser, schedule, n_steps=6, batch_size=1, evaluate_every=1)
+    assert weights[:, 0].tolist() == [2.0, 4.0]
+    lowest, where = history.best()
+    assert lowest.tolist() == [0.0, 0.0]
+    assert where[:, 0].tolist() == [0.0, 1.0]
+    assert history.unconstrained[:, 0, 0].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_runs_do_not_touch_each_other():
+    """A hopeless run beside a good one changes nothing but the random numbers; without any, not a bit."""
+
+    def train(starts):
+        network = HyperMLP((6, 5, 3), 0, n_runs=2, generator=seeded())
+        losses = classification_losses(network, (DECAY,), DATA, DATA, batch_size=20, generator=seeded())
+        optimiser = torch.optim.SGD(network.parameters(), lr=0.5)
+        schedule = torch.tensor(starts)[None, :, None]
+        train_fixed(losses, optimiser, schedule, n_steps=10, batch_size=20, evaluate_every=5)
+        return network.layers[0].weight.detach()
+
+    first, second = train([-3.0, -3.0]), train([-3.0, 9.0])
+    assert torch.equal(first[0], second[0])
+    assert not torch.allclose(first[1], second[1])
+
+
+def test_evaluation_uses_the_runs_own_hyperparameters_and_no_noise():
+    network = large_scalars(HyperMLP((6, 5, 3), 2, n_runs=2, generator=seeded()))
+    values = normal(2, 2)
+    inputs = DATA[0].double()
+    losses = evaluate(network, (inputs, DATA[1]), values)
+    logits = network(inputs, values[:, None].expand(-1, 20, -1))
+    expected = [functional.cross_entropy(logits[run], DATA[1][run]) for run in range(2)]
+    torch.testing.assert_close(losses, torch.stack(expected).detach())
+
+
+# --- Bad input ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("start", [0.0, 0.9, -0.1, 1.2])
+def test_a_start_outside_its_range_is_refused(start):
+    with pytest.raises(ValueError, match=rf"dropout must lie strictly in \(0, 0.9\); got {start:g}"):
+        Hyperparameter("dropout", 0.0, 0.9, start)
+
+
+@pytest.mark.bad_input
+def test_other_scales_have_their_own_bounds():
+    with pytest.raises(ValueError, match=r"shift must lie in \[0, 3\]; got 4"):
+        Hyperparameter("shift", 0, 3, 4, discrete=True)
+    with pytest.raises(ValueError, match="low of decay must be positive; got 0"):
+        Hyperparameter("decay", 0.0, 0.1, 0.01, logarithmic=True)
+    with pytest.raises(ValueError, match=r"decay must lie strictly in \(1e-06, 0.1\); got -1"):
+        Hyperparameter("decay", 1e-6, 0.1, -1.0, logarithmic=True)
+    with pytest.raises(ValueError, match="high of dropout must be above its low, 0; got 0"):
+        Hyperparameter("dropout", 0.0, 0.0, 0.0)
+
+
+@pytest.mark.bad_input
+def test_the_length_of_lambda_is_checked():
+    with pytest.raises(ValueError, match="unconstrained must have 2 entries, one a hyperparameter; got 3"):
+        constrain((RATE, DECAY), torch.zeros(4, 3))
+    layer = HyperLinear(4, 3, 2)
+    with pytest.raises(ValueError, match="unconstrained must have 2 entries; got 1"):
+        layer(torch.zeros(1, 5, 4), torch.zeros(1, 5, 1))
+    with pytest.raises(ValueError, match="unconstrained must have 2 entries; got 3"):
+        layer.squared_norm(torch.zeros(1, 5, 3))
+
+
+@pytest.mark.bad_input
+def test_sizes_are_checked():
+    with pytest.raises(ValueError, match="every size must be at least 1; got 0"):
+        HyperLinear(0, 3, 2)
+    with pytest.raises(ValueError, match="n_runs must be at least 1; got 0"):
+        HyperLinear(2, 3, 2, n_runs=0)
+    with pytest.raises(ValueError, match="n_hyperparameters must be at least 0; got -1"):
+        HyperLinear(2, 3, -1)
+    with pytest.raises(ValueError, match="kernel_size must be odd; got 2"):
+        HyperConv2d(1, 2, 2, 1)
+    for size in (0, 21):
+        with pytest.raises(ValueError, match=f"between 1 and the number of examples, 20; got {size}"):
+            minibatches(20, size, 1)
+    with pytest.raises(ValueError, match="design must not be zero"):
+        gated_best_response(torch.zeros(3, 2), torch.zeros(3))
+    with pytest.raises(ValueError, match="std must be positive and finite; got 0"):
+        affine_best_response(ridge_loss, torch.zeros(1), 0.0, 10)
+
+
+def train_with(**changes):
+    weights = torch.zeros(2, 1, requires_grad=True)
+
+    def loss(values):
+        return (weights - values.mean(dim=1)).square().sum(dim=1)
+
+    options = {"n_steps": 4, "batch_size": 2, "warm_up": 1} | changes
+    optimiser = torch.optim.SGD([weights], lr=options.pop("lr", 0.1))
+    return train_self_tuning(
+        Losses(loss, loss, loss), optimiser, options.pop("start", torch.zeros(2, 1)), **options
+    )
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"std": 0.0}, "std must be positive and finite; got 0"),
+        ({"n_train": 0}, "n_train must be at least 1; got 0"),
+        ({"warm_up": -1}, "warm_up must be at least 0; got -1"),
+        ({"n_steps": 0, "warm_up": 0}, "n_steps must be at least 1; got 0"),
+        ({"evaluate_every": 0}, "evaluate_every must be at least 1; got 0"),
+        ({"start": torch.zeros(3, 1)}, "every weight must have a leading axis of 3 runs"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:warm_up")
+def test_numbers_of_a_training_are_checked(changes, message):
+    with pytest.raises(ValueError, match=message):
+        train_with(**changes)
+
+
+@pytest.mark.bad_input
+def test_a_warm_up_without_end_is_warned_of():
+    with pytest.warns(UserWarning, match=r"warm_up \(4\) is as long as the training"):
+        train_with(warm_up=4)
+
+
+@pytest.mark.bad_input
+def test_a_loss_that_explodes_is_told():
+    with pytest.raises(FloatingPointError, match="run 0 diverged by step 2000: lower the learning rate"):
+        train_with(n_steps=2000, lr=1e3, evaluate_every=2000)
+
+
+@pytest.mark.bad_input
+def test_a_negative_width_is_refused():
+    weights = torch.zeros(2, 1, requires_grad=True)
+    losses = Losses(*[lambda _: weights.sum(dim=1)] * 3)
+    optimiser = torch.optim.SGD([weights], lr=0.1)
+    with pytest.raises(ValueError, match=r"std must not be negative; got -0\.1"):
+        train_fixed(losses, optimiser, torch.zeros(1, 2, 1), n_steps=2, batch_size=1, std=-0.1)
