@@ -320,9 +320,8 @@ show(maid)
 # $f$ and $\nabla f$ have closed forms, which the algorithms do not use. (The matrices of the paper's script are uniform
 # random numbers, so ill-conditioned that no method gets far; ours are normal, with a condition number of 10.)
 
+
 # %%
-
-
 def draw_quadratic():
     """A₃ is a rotation of A₂ with a tenth of something else, so that θ can undo what it did."""
     first, second, third = (normal(n_rows, n_variables) / n_rows**0.5 for _ in range(3))
