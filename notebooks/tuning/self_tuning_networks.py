@@ -231,7 +231,16 @@ def tune(make, choices, sets, *, n_steps, number, frozen=False, optimiser=sgd, b
 
 
 def fix(
-    make, hyperparameters, schedule, sets, *, n_steps, number, std=0.0, optimiser=sgd, batch_size=batch_size
+    make,
+    hyperparameters,
+    schedule,
+    sets,
+    *,
+    n_steps,
+    number,
+    perturbation_std=0.0,
+    optimiser=sgd,
+    batch_size=batch_size,
 ):
     """Plain networks with the regularisation of a schedule (time, runs, hyperparameters)."""
     schedule = schedule.to(place)
@@ -240,7 +249,13 @@ def fix(
     )
     began = time.perf_counter()
     history = train_fixed(
-        losses, weights, schedule, n_steps=n_steps, std=std, evaluate_every=n_steps // 40, **options
+        losses,
+        weights,
+        schedule,
+        n_steps=n_steps,
+        perturbation_std=perturbation_std,
+        evaluate_every=n_steps // 40,
+        **options,
     )
     return judge(network, history, test, time.perf_counter() - began)
 
@@ -1078,7 +1093,7 @@ legend = losses.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
 #    recover, and why?
 # 4. **Dropout in the wrong place.** Apply dropout in the validation step as well. What does the tuning then do to the
 #    rates? Why is that wrong?
-# 5. **Is it the noise?** Train plain networks at a run's final values with `std=0.5` in
+# 5. **Is it the noise?** Train plain networks at a run's final values with `perturbation_std=0.5` in
 #    {func}`~regularity.tuning.self_tuning_networks.train_fixed`. How much of what the responding layers gain does the
 #    perturbation alone bring?
 #

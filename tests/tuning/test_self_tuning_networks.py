@@ -670,7 +670,7 @@ def test_sizes_are_checked():
             minibatches(20, size, 1)
     with pytest.raises(ValueError, match="design must not be zero"):
         gated_best_response(torch.zeros(3, 2), torch.zeros(3))
-    with pytest.raises(ValueError, match="std must be positive and finite; got 0"):
+    with pytest.raises(ValueError, match="perturbation_std must be positive and finite; got 0"):
         affine_best_response(ridge_loss, torch.zeros(1), 0.0, 10)
 
 
@@ -691,7 +691,7 @@ def train_with(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"std": 0.0}, "std must be positive and finite; got 0"),
+        ({"perturbation_std": 0.0}, "perturbation_std must be positive and finite; got 0"),
         ({"n_train": 0}, "n_train must be at least 1; got 0"),
         ({"warm_up": -1}, "warm_up must be at least 0; got -1"),
         ({"n_steps": 0, "warm_up": 0}, "n_steps must be at least 1; got 0"),
@@ -722,5 +722,5 @@ def test_a_negative_width_is_refused():
     weights = torch.zeros(2, 1, requires_grad=True)
     losses = Losses(*[lambda _: weights.sum(dim=1)] * 3)
     optimiser = torch.optim.SGD([weights], lr=0.1)
-    with pytest.raises(ValueError, match=r"std must not be negative; got -0\.1"):
-        train_fixed(losses, optimiser, torch.zeros(1, 2, 1), n_steps=2, batch_size=1, std=-0.1)
+    with pytest.raises(ValueError, match=r"perturbation_std must not be negative; got -0\.1"):
+        train_fixed(losses, optimiser, torch.zeros(1, 2, 1), n_steps=2, batch_size=1, perturbation_std=-0.1)

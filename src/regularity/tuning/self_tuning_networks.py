@@ -851,7 +851,7 @@ def classification_losses(
 
 def perturb(
     centre: Float[Tensor, "runs h"],
-    std: Float[Tensor, "runs h"],
+    perturbation_std: Float[Tensor, "runs h"],
     batch_size: int,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "runs batch h"]:
@@ -861,7 +861,7 @@ def perturb(
     ----------
     centre
         λ.
-    std
+    perturbation_std
         Standard deviations of ε.
     batch_size
         Examples a batch.
@@ -870,26 +870,26 @@ def perturb(
 
     Returns
     -------
-    Perturbed hyperparameters, differentiable in `centre` and `std`.
+    Perturbed hyperparameters, differentiable in `centre` and `perturbation_std`.
     """
     shape = (len(centre), batch_size, centre.shape[1])
     drawn = torch.randn(shape, generator=generator, dtype=centre.dtype, device=centre.device)
-    return centre[:, None] + std[:, None] * drawn
+    return centre[:, None] + perturbation_std[:, None] * drawn
 
 
-def gaussian_entropy(std: Float[Tensor, "runs h"]) -> Float[Tensor, " runs"]:
+def gaussian_entropy(perturbation_std: Float[Tensor, "runs h"]) -> Float[Tensor, " runs"]:
     """Entropy of independent normal variables: the sum of ln(σ√(2πe)).
 
     Parameters
     ----------
-    std
+    perturbation_std
         Standard deviations σ.
 
     Returns
     -------
     The entropy of each run, in nats.
     """
-    return (std.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(dim=-1)
+    return (perturbation_std.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(dim=-1)
 
 
 def training_step(
@@ -1022,7 +1022,7 @@ def train_self_tuning(
     batch_size: int,
     warm_up: int,
     n_train: int = 2,
-    std: float = 0.5,
+    perturbation_std: float = 0.5,
     tuning_rate: float = 0.003,
     std_rate: float = 0.003,
     entropy_weight: float = 0.001,
@@ -1050,7 +1050,7 @@ def train_self_tuning(
         Training steps before the first validation step.
     n_train
         Training steps a validation step.
-    std
+    perturbation_std
         σ at the start.
     tuning_rate, std_rate
         Adam's learning rates of λ and of ρ, where σ = softplus(ρ).
@@ -1087,7 +1087,7 @@ def train_self_tuning(
     ----------
     MacKay et al. (2019), Algorithm 1; the defaults are those of the authors' code for convolutional networks.
     """
-    check_positive("std", std)
+    check_positive("perturbation_std", perturbation_std)
     _check_least("n_train", n_train, 1)
     _check_least("warm_up", warm_up, 0)
     if warm_up >= n_steps:
@@ -1095,7 +1095,7 @@ def train_self_tuning(
             f"warm_up ({warm_up}) is as long as the training: the hyperparameters never move", stacklevel=2
         )
     centre = start.clone().requires_grad_()
-    raw_std = torch.full_like(start, math.log(math.expm1(std))).requires_grad_()
+    raw_std = torch.full_like(start, math.log(math.expm1(perturbation_std))).requires_grad_()
     tuner = torch.optim.Adam([{"params": [centre], "lr": tuning_rate}, {"params": [raw_std], "lr": std_rate}])
 
     def update(step: int) -> Tensor:
@@ -1119,7 +1119,7 @@ def train_fixed(
     *,
     n_steps: int,
     batch_size: int,
-    std: float = 0.0,
+    perturbation_std: float = 0.0,
     cosine: bool = False,
     largest_gradient: float = math.inf,
     evaluate_every: int = 50,
@@ -1136,7 +1136,7 @@ def train_fixed(
         As for `train_self_tuning`.
     schedule
         λ, in equal parts of the training; one entry is a constant.
-    std
+    perturbation_std
         Standard deviation of a perturbation of each example's λ.
 
     Returns
@@ -1150,9 +1150,9 @@ def train_fixed(
     FloatingPointError
         If a training loss stops being finite.
     """
-    if std < 0:
-        raise ValueError(f"std must not be negative; got {std}")
-    now, spread = schedule[0], torch.full_like(schedule[0], std)
+    if perturbation_std < 0:
+        raise ValueError(f"perturbation_std must not be negative; got {perturbation_std}")
+    now, spread = schedule[0], torch.full_like(schedule[0], perturbation_std)
 
     def update(step: int) -> Tensor:
         nonlocal now
@@ -1300,7 +1300,7 @@ def gated_best_response(design: Float[Tensor, "n p"], targets: Float[Tensor, " n
 def affine_best_response(
     loss: Callable[[Float[Tensor, " h"], Float[Tensor, " p"]], Float[Tensor, ""]],
     centre: Float[Tensor, " h"],
-    std: float,
+    perturbation_std: float,
     n_weights: int,
     *,
     n_nodes: int = 21,
@@ -1313,7 +1313,7 @@ def affine_best_response(
         f(λ, w), quadratic and convex in w; any function of λ.
     centre
         λ.
-    std
+    perturbation_std
         σ.
     n_weights
         Length of w.
@@ -1328,9 +1328,9 @@ def affine_best_response(
     Raises
     ------
     ValueError
-        If `std` is not positive: then J cannot be told.
+        If `perturbation_std` is not positive: then J cannot be told.
     """
-    check_positive("std", std)
+    check_positive("perturbation_std", perturbation_std)
     nodes, probabilities = np.polynomial.hermite_e.hermegauss(n_nodes)
     n_hyperparameters = len(centre)
 
@@ -1344,8 +1344,8 @@ def affine_best_response(
     def mean_loss(parameters: Tensor) -> Tensor:
         base, slope = parameters[:n_weights], parameters[n_weights:].view(n_weights, n_hyperparameters)
         # σJ is the unknown here, so that the problem is as well conditioned at every σ.
-        return weights @ torch.vmap(loss)(centre + std * offsets, base + offsets @ slope.T)
+        return weights @ torch.vmap(loss)(centre + perturbation_std * offsets, base + offsets @ slope.T)
 
     zero = centre.new_zeros(n_weights * (1 + n_hyperparameters))
     solution = torch.linalg.solve(torch.func.hessian(mean_loss)(zero), -torch.func.grad(mean_loss)(zero))
-    return solution[:n_weights], solution[n_weights:].view(n_weights, n_hyperparameters) / std
+    return solution[:n_weights], solution[n_weights:].view(n_weights, n_hyperparameters) / perturbation_std
