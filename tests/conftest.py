@@ -47,7 +47,7 @@ import time
 import numpy as np
 
 from regularity.lab import Claim, above, between, figure, glue_number, resolve_device, show_claims, use_book_style
-from regularity.foundations.noise import check_positive
+from regularity.foundations.checks import check_positive
 
 use_book_style()
 resolve_device(device)

@@ -160,7 +160,7 @@ def test_signatures_are_those_of_the_source() -> None:
         return api.annotations_as_written(None, what, "", obj, None, "()", None)
 
     arguments, returned = signature("function", sure_gaussian)
-    assert arguments.startswith('(denoised: Float[Tensor, "n *dims"], noisy: Float[Tensor, "n *dims"], ')
+    assert arguments.startswith('(denoised: Float[Tensor, " n *dims"], noisy: Float[Tensor, " n *dims"], ')
     assert returned == 'Float[Tensor, " n"]'
     assert signature("method", UNet.forward) == (
         '(images: Float[Tensor, "n c h w"])',

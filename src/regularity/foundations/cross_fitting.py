@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from regularity.foundations.checks import check_at_least
+
 
 def cross_fit(
     predict: Callable[[Int[Tensor, " train"], Int[Tensor, " held_out"]], Float[Tensor, "*draws held_out"]],
@@ -45,8 +47,7 @@ def cross_fit(
     >>> cross_fit(lambda train, held_out: heights[train].mean().expand(len(held_out)), 3, n_folds=3)
     tensor([4.0000, 3.5000, 1.5000])
     """
-    if n_folds < 2:
-        raise ValueError(f"n_folds must be at least 2; got {n_folds}")
+    check_at_least("n_folds", n_folds, 2)
     if n_units < n_folds:
         raise ValueError(f"n_units must be at least n_folds={n_folds}; got {n_units}")
     order = torch.randperm(n_units, generator=generator)

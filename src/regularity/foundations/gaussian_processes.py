@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.noise import check_positive
+from regularity.foundations.checks import check_finite, check_positive
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def _check_data(inputs: Tensor, targets: Tensor) -> None:
             f"targets must have one entry an input; got {targets.shape[-1]} for {inputs.shape[-2]} inputs"
         )
     for name, values in (("inputs", inputs), ("targets", targets)):
-        if not bool(torch.isfinite(values).all()):
-            raise ValueError(f"{name} must be finite; got NaN or infinity")
+        check_finite(name, values)
 
 
 def log_marginal_likelihood(

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad, vjp
 
-from regularity.foundations.noise import check_positive
+from regularity.foundations.checks import check_at_least, check_finite, check_positive
 
 Product = Callable[[Tensor], Tensor]
 Objective = Callable[[Tensor, Tensor], Tensor]
@@ -93,10 +93,10 @@ def conjugate_gradients(
     tensor([1.0000, 0.2500], dtype=torch.float64)
     """
     check_positive("tolerance", tolerance)
-    _check_count("n_iterations", n_iterations)
-    for name, given in (("right", right), ("start", right if start is None else start)):
-        if not bool(torch.isfinite(given).all()):
-            raise ValueError(f"{name} must be finite; got NaN or infinity")
+    check_at_least("n_iterations", n_iterations, 1)
+    check_finite("right", right)
+    if start is not None:
+        check_finite("start", start)
     solution = torch.zeros_like(right) if start is None else start
     residual = right if start is None else right - product(start)
     n_products = 0 if start is None else 1
@@ -163,7 +163,7 @@ def neumann_series(
     tensor([1.7500])
     """
     check_positive("step", step)
-    _check_count("n_terms", n_terms)
+    check_at_least("n_terms", n_terms, 1)
     term, total = right, torch.zeros_like(right)
     for _ in range(n_terms):
         total = total + term
@@ -173,11 +173,6 @@ def neumann_series(
 
 def _dot(first: Tensor, second: Tensor) -> float:
     return torch.dot(first.flatten(), second.flatten()).item()
-
-
-def _check_count(name: str, count: int) -> None:
-    if count < 1:
-        raise ValueError(f"{name} must be at least 1; got {count}")
 
 
 # --- Hypergradients ----------------------------------------------------------------------------------------------
@@ -283,7 +278,7 @@ def unrolled_hypergradient(
     ----------
     Maclaurin, Duvenaud and Adams (2015), Gradient-based hyperparameter optimization through reversible learning.
     """
-    _check_count("n_steps", n_steps)
+    check_at_least("n_steps", n_steps, 1)
 
     def judge(theta: Tensor) -> tuple[Tensor, Tensor]:
         solution = start

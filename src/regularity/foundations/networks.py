@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regularity.foundations.checks import check_at_least
+
 
 def _double_convolution(n_in: int, n_out: int) -> nn.Sequential:
     return nn.Sequential(
@@ -76,8 +78,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         for name, size in (("width", width), ("n_poolings", n_poolings), ("n_channels", n_channels)):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1; got {size}")
+            check_at_least(name, size, 1)
         widths = [width * 2**level for level in range(n_poolings + 1)]
         inputs = [n_channels, *widths[:-1]]
         self.down = nn.ModuleList(map(_double_convolution, inputs, widths))

@@ -14,28 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from regularity.foundations.checks import check_positive
+
 Family = Literal["gaussian", "poisson", "gamma"]
-
-
-def check_positive(name: str, value: float | Tensor) -> None:
-    """Refuse a parameter that is not a positive, finite number (or tensor of such numbers).
-
-    Parameters
-    ----------
-    name
-        What the caller calls the parameter, for the message.
-    value
-        A number, or a tensor of any shape.
-
-    Raises
-    ------
-    ValueError
-        If `value`, or any entry of it, is not positive and finite.
-    """
-    entries = torch.as_tensor(value, dtype=torch.float64)
-    if not bool((torch.isfinite(entries) & (entries > 0)).all()):
-        given = value if not isinstance(value, Tensor) else f"a tensor with minimum {entries.min().item():g}"
-        raise ValueError(f"{name} must be positive and finite; got {given}")
 
 
 def check_clean(clean: Tensor) -> None:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.noise import check_positive
+from regularity.foundations.checks import check_at_least, check_finite, check_positive
 
 # --- Differences -------------------------------------------------------------------------------------------------
 
@@ -185,12 +185,12 @@ class Denoised:
         Certified bound on how far each one's objective is above the minimum: primal minus dual value.
     """
 
-    values: Float[Tensor, "n *grid"]
+    values: Float[Tensor, " n *grid"]
     gap: Float[Tensor, " n"]
 
 
 def denoise_total_variation(
-    noisy: Float[Tensor, "n *grid"],
+    noisy: Float[Tensor, " n *grid"],
     weight: float | Float[Tensor, " n"],
     *,
     n_iterations: int = 200,
@@ -221,10 +221,8 @@ def denoise_total_variation(
     (2009), Fast gradient-based algorithms for constrained total variation image denoising.
     """
     check_positive("weight", weight)
-    if n_iterations < 1:
-        raise ValueError(f"n_iterations must be at least 1; got {n_iterations}")
-    if not bool(torch.isfinite(noisy).all()):
-        raise ValueError("noisy must be finite; got NaN or infinity")
+    check_at_least("n_iterations", n_iterations, 1)
+    check_finite("noisy", noisy)
     n_axes = noisy.ndim - 1
     radius = torch.as_tensor(weight, dtype=noisy.dtype, device=noisy.device)
     radius = radius.expand(len(noisy)).reshape(-1, *[1] * (n_axes + 1))

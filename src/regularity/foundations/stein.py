@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.noise import check_positive, standard_normal_like
+from regularity.foundations.checks import check_finite, check_positive
+from regularity.foundations.noise import standard_normal_like
 
 
 def _check_pair(noisy: Tensor, score: Tensor) -> None:
@@ -24,8 +25,7 @@ def _check_pair(noisy: Tensor, score: Tensor) -> None:
             f"score must have the shape of noisy; got {tuple(score.shape)} for noisy {tuple(noisy.shape)}"
         )
     for name, values in (("noisy", noisy), ("score", score)):
-        if not bool(torch.isfinite(values).all()):
-            raise ValueError(f"{name} must be finite; got NaN or infinity")
+        check_finite(name, values)
 
 
 def _check_not_negative(noisy: Tensor, family: str) -> None:
@@ -192,10 +192,10 @@ TWEEDIE: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
 
 def monte_carlo_divergence(
     estimator: Callable[[Tensor], Tensor],
-    observations: Float[Tensor, "n *dims"],
+    observations: Float[Tensor, " n *dims"],
     *,
     step: float = 1e-2,
-    value: Float[Tensor, "n *dims"] | None = None,
+    value: Float[Tensor, " n *dims"] | None = None,
     generator: torch.Generator | None = None,
     share_direction: bool = False,
 ) -> Float[Tensor, " n"]:
@@ -277,8 +277,8 @@ def exact_divergence(
 
 
 def sure_gaussian(
-    denoised: Float[Tensor, "n *dims"],
-    noisy: Float[Tensor, "n *dims"],
+    denoised: Float[Tensor, " n *dims"],
+    noisy: Float[Tensor, " n *dims"],
     noise_std: float | Float[Tensor, " n"],
     divergence: Float[Tensor, " n"],
 ) -> Float[Tensor, " n"]:

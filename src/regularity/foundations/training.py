@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from regularity.foundations.checks import check_at_least
+
 T = TypeVar("T")
 Schedule = Literal["one_cycle", "constant", "halfway_tenth"]
 
@@ -201,8 +203,7 @@ def run_side_by_side(tasks: Mapping[str, Callable[[], T]], *, n_workers: int) ->
     >>> dict(run_side_by_side({"one": lambda: 1, "two": lambda: 2}, n_workers=1))
     {'one': 1, 'two': 2}
     """
-    if n_workers < 1:
-        raise ValueError(f"n_workers must be at least 1; got {n_workers}")
+    check_at_least("n_workers", n_workers, 1)
     n_threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(max_workers=n_workers, initializer=torch.set_num_threads, initargs=(1,))
     try:

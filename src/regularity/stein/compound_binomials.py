@@ -21,7 +21,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from regularity.foundations.noise import check_positive
+from regularity.foundations.checks import check_positive
 from regularity.foundations.stein import binomial_variance, check_counts
 
 Predictor = Callable[[Int[Tensor, " train"], Int[Tensor, " held_out"]], Float[Tensor, "*draws held_out"]]

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from regularity.foundations.noise import check_positive
+from regularity.foundations.checks import check_at_least, check_finite, check_positive
 from regularity.foundations.proximal import divergence, forward_gradient, lengths, shrink
 from regularity.foundations.stein import monte_carlo_divergence
 
@@ -29,8 +29,8 @@ from regularity.foundations.stein import monte_carlo_divergence
 
 
 def mumford_shah_energy(
-    surfaces: Float[Tensor, "n *grid"],
-    data: Float[Tensor, "n *grid"],
+    surfaces: Float[Tensor, " n *grid"],
+    data: Float[Tensor, " n *grid"],
     fidelity: float | Float[Tensor, " n"],
     boundary_price: float | Float[Tensor, " n"],
 ) -> Float[Tensor, " n"]:
@@ -151,7 +151,7 @@ class LiftedSurface:
         Iterations done.
     """
 
-    surface: Float[Tensor, "n *grid"]
+    surface: Float[Tensor, " n *grid"]
     lifted: Float[Tensor, "n levels *grid"]
     primal: Float[Tensor, " n"]
     dual: Float[Tensor, " n"]
@@ -215,12 +215,12 @@ class Lifting:
         Which bins each run of bins holds, 0 or 1.
     """
 
-    data: Float[Tensor, "n *grid"]
+    data: Float[Tensor, " n *grid"]
     n_axes: int
     width: float
     slope: float
-    fidelity: Float[Tensor, "n *ones"]
-    price: Float[Tensor, "n *ones"]
+    fidelity: Float[Tensor, " n *ones"]
+    price: Float[Tensor, " n *ones"]
     offset: Float[Tensor, "bins n *grid"]
     runs: Float[Tensor, "runs bins"]
 
@@ -457,7 +457,7 @@ def _read_surface(problem: Lifting, state: LiftedState) -> tuple[Tensor, Tensor]
 
 @torch.no_grad()
 def lifted_mumford_shah(
-    data: Float[Tensor, "n *grid"],
+    data: Float[Tensor, " n *grid"],
     fidelity: float | Float[Tensor, " n"],
     boundary_price: float | Float[Tensor, " n"],
     *,
@@ -509,14 +509,11 @@ def lifted_mumford_shah(
         check_positive(name, value)
     if tolerance is not None:
         check_positive("tolerance", tolerance)
-    if n_bins < 2:
-        raise ValueError(f"n_bins must be at least 2; got {n_bins}")
-    if n_iterations < 1:
-        raise ValueError(f"n_iterations must be at least 1; got {n_iterations}")
+    check_at_least("n_bins", n_bins, 2)
+    check_at_least("n_iterations", n_iterations, 1)
     if data.ndim < 2 or len(set(data.shape[1:])) != 1:
         raise ValueError(f"data must be grids with equal sides; got the shape {tuple(data.shape)}")
-    if not bool(torch.isfinite(data).all()):
-        raise ValueError("data must be finite; got NaN or infinity")
+    check_finite("data", data)
     problem = _lift(data, _one_a_grid(fidelity, data), _one_a_grid(boundary_price, data), n_bins)
     state, done = _start(problem), 0
     while done < n_iterations:
@@ -649,8 +646,7 @@ def cast_to_grid(points: Float[Tensor, "n d"], values: Float[Tensor, " n"], n_ce
         If more than a tenth of the cells have no data.
     """
     _check_data(points, values)
-    if n_cells < 2:
-        raise ValueError(f"n_cells must be at least 2; got {n_cells}")
+    check_at_least("n_cells", n_cells, 2)
     low, high = points.min().item(), points.max().item()
     if low < 0 or high > 1:
         raise ValueError(f"points must have coordinates in [0, 1]; got a range of [{low:g}, {high:g}]")

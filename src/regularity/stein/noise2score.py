@@ -22,10 +22,10 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import Tensor
 from torch.nn import functional
 
+from regularity.foundations.checks import check_at_least, check_positive
 from regularity.foundations.noise import (
     ADD_NOISE,
     Family,
-    check_positive,
     stabilise_variance,
     standard_normal_like,
     undo_stabilisation,
@@ -80,10 +80,10 @@ def perturbation_schedule(
 
 def ardae_residual(
     score: ImageMap,
-    noisy: Float[Tensor, "n *dims"],
-    perturbation: Float[Tensor, "n *dims"],
+    noisy: Float[Tensor, " n *dims"],
+    perturbation: Float[Tensor, " n *dims"],
     perturbation_std: float,
-) -> Float[Tensor, "n *dims"]:
+) -> Float[Tensor, " n *dims"]:
     """Residual u + σ_a R(y + σ_a u) of the amortised residual denoising autoencoder.
 
     Parameters
@@ -116,7 +116,7 @@ def ardae_residual(
 
 def ardae_loss(
     score: ImageMap,
-    noisy: Float[Tensor, "n *dims"],
+    noisy: Float[Tensor, " n *dims"],
     perturbation_std: float,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
@@ -492,8 +492,7 @@ def noise2void_loss(
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction must be in (0, 1); got {fraction}")
-    if radius < 1:
-        raise ValueError(f"radius must be at least 1; got {radius}")
+    check_at_least("radius", radius, 1)
     height, width = noisy.shape[-2:]
     if min(height, width) < 2 * radius:
         raise ValueError(
@@ -569,8 +568,7 @@ def noise2self_loss(
     ----------
     Batson and Royer (2019), Noise2Self.
     """
-    if spacing < 2:
-        raise ValueError(f"spacing must be at least 2; got {spacing}")
+    check_at_least("spacing", spacing, 2)
     phase = torch.randint(spacing**2, (), generator=generator).item()
     mask = _grid_mask(noisy, spacing, phase)
     error = denoiser(torch.where(mask, _neighbour_mean(noisy), noisy)) - noisy
@@ -604,8 +602,7 @@ def j_invariant_denoise(
     ----------
     Batson and Royer (2019), Noise2Self.
     """
-    if spacing < 2:
-        raise ValueError(f"spacing must be at least 2; got {spacing}")
+    check_at_least("spacing", spacing, 2)
     surroundings, denoised = _neighbour_mean(noisy), torch.zeros_like(noisy)
     for phase in range(spacing**2):
         mask = _grid_mask(noisy, spacing, phase)

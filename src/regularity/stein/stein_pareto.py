@@ -23,6 +23,7 @@ from scipy.stats import qmc
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regularity.foundations.checks import check_at_least, check_positive
 from regularity.foundations.gaussian_processes import (
     GaussianProcess,
     confidence_bound,
@@ -31,7 +32,6 @@ from regularity.foundations.gaussian_processes import (
     sample_jointly,
 )
 from regularity.foundations.metrics import hypervolume, hypervolume_improvement, nondominated
-from regularity.foundations.noise import check_positive
 from regularity.foundations.stein import median_bandwidth, stein_variational_direction
 
 # --- Problems ----------------------------------------------------------------------------------------------------
@@ -240,12 +240,6 @@ PROBLEMS: Mapping[str, Problem] = MappingProxyType(
 )
 
 
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1; got {count}")
-
-
 # --- The surrogate, and the network on it --------------------------------------------------------------------------
 
 
@@ -356,7 +350,8 @@ class ParetoSetModel(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        _check_counts(n_objectives=n_objectives, n_variables=n_variables, width=width)
+        for name, size in {"n_objectives": n_objectives, "n_variables": n_variables, "width": width}.items():
+            check_at_least(name, size, 1)
         self.dtype = dtype
         sources = [torch.Generator()] if generators is None else generators
         # One matrix a layer, its last row the bias; run by run, uniform up to 1/√inputs as torch's own layers.
@@ -958,7 +953,8 @@ def learn_pareto_set(
             f"methods and generators must have one entry a run, {len(surrogate.ideal)}; "
             f"got {len(methods)} and {len(generators)}"
         )
-    _check_counts(n_steps=n_steps, checkpoint_every=checkpoint_every)
+    check_at_least("n_steps", n_steps, 1)
+    check_at_least("checkpoint_every", checkpoint_every, 1)
     check_positive("learning_rate", learning_rate)
     ideal, m = surrogate.ideal, surrogate.ideal.shape[-1]
     stack = stack_methods(methods, ideal.device)
@@ -1353,9 +1349,9 @@ def optimise(
     """
     if not seeds:
         raise ValueError("seeds must not be empty")
-    if n_initial < 2:
-        raise ValueError(f"n_initial must be at least 2; got {n_initial}")
-    _check_counts(n_iterations=n_iterations, batch_size=batch_size)
+    check_at_least("n_initial", n_initial, 2)
+    check_at_least("n_iterations", n_iterations, 1)
+    check_at_least("batch_size", batch_size, 1)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     solutions = latin_hypercube(n_initial, problem.n_variables, seeds).to(device)
     objectives = problem.evaluate(solutions)

@@ -22,8 +22,9 @@ from torch import Tensor
 from torch.func import grad
 from torch.nn.functional import conv2d, conv_transpose2d, cross_entropy, one_hot
 
+from regularity.foundations.checks import check_at_least, check_finite, check_positive
 from regularity.foundations.hypergradients import LinearSolution, conjugate_gradients
-from regularity.foundations.noise import check_positive, standard_normal_like
+from regularity.foundations.noise import standard_normal_like
 from regularity.foundations.proximal import divergence, forward_gradient
 
 
@@ -213,8 +214,7 @@ def solve_lower(
     Nesterov (2004), Introductory lectures on convex optimization, Section 2.2.
     """
     check_positive("accuracy", accuracy)
-    if n_iterations < 1:
-        raise ValueError(f"n_iterations must be at least 1; got {n_iterations}")
+    check_at_least("n_iterations", n_iterations, 1)
     convexity, smoothness = _checked_curvature(problem, theta)
     momentum = 1 - 2 / (1 + math.sqrt(smoothness / convexity))
     x = point = start
@@ -439,10 +439,8 @@ def maid(
         raise ValueError(f"decrease and angle must satisfy decrease < angle < 1; got {decrease} and {angle}")
     if not (0 < shorten < 1 and 0 < tighten <= 1):
         raise ValueError(f"shorten and tighten must lie between 0 and 1; got {shorten} and {tighten}")
-    if not (lengthen >= 1 and loosen >= 1 and n_trials >= 1):
-        raise ValueError(
-            f"lengthen, loosen and n_trials must be at least 1; got {lengthen}, {loosen} and {n_trials}"
-        )
+    for name, value in {"lengthen": lengthen, "loosen": loosen, "n_trials": n_trials}.items():
+        check_at_least(name, value, 1)
     _check_start(theta, start)
     x, adjoint, cost, trials, history, before = start, None, 0, n_trials, [], None
     floor = 1e-14 * max(1.0, _norm(start))
@@ -540,7 +538,7 @@ def hoag(
     check_positive("smoothness", smoothness)
     _check_start(theta, start)
     x, adjoint, cost, history = start, None, 0, []
-    kept, moved, previous = None, 0.0, tolerance(1)
+    kept, origin, moved, previous = None, theta, 0.0, tolerance(1)
     while cost < n_units:
         eps = tolerance(len(history) + 1)
         here = inexact_hypergradient(
@@ -577,8 +575,7 @@ def _norm(values: Tensor) -> float:
 
 def _check_start(theta: Tensor, start: Tensor) -> None:
     for name, given in (("theta", theta), ("start", start)):
-        if not bool(torch.isfinite(given).all()):
-            raise ValueError(f"{name} must be finite; got NaN or infinity")
+        check_finite(name, given)
 
 
 def _checked_curvature(problem: BilevelProblem, theta: Tensor) -> Curvature:

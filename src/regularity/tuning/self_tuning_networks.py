@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regularity.foundations.noise import check_positive
+from regularity.foundations.checks import check_at_least, check_positive
 
 Loss = Callable[[Float[Tensor, "runs batch h"]], Float[Tensor, " runs"]]
 
@@ -170,11 +170,6 @@ def starting_point(hyperparameters: Sequence[Hyperparameter], n_runs: int = 1) -
 # --- Layers whose weights respond to the hyperparameters ----------------------------------------------------------
 
 
-def _check_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}; got {value}")
-
-
 class _HyperLayer(nn.Module):
     """Weights W(λ) = W_e + (Vλ) ⊙_row W_h and biases b(λ) = b_e + (Cλ) ⊙ b_h, stacked in this order."""
 
@@ -186,9 +181,9 @@ class _HyperLayer(nn.Module):
         generator: torch.Generator | None,
     ) -> None:
         super().__init__()
-        _check_least("n_runs", n_runs, 1)
-        _check_least("every size", min(shape), 1)
-        _check_least("n_hyperparameters", n_hyperparameters, 0)
+        check_at_least("n_runs", n_runs, 1)
+        check_at_least("every size", min(shape), 1)
+        check_at_least("n_hyperparameters", n_hyperparameters, 0)
         self.n_hyperparameters, n_out = n_hyperparameters, shape[0]
         n_stacked = 2 * n_out if n_hyperparameters else n_out
         bound = 1 / math.sqrt(math.prod(shape[1:]))
@@ -1088,8 +1083,8 @@ def train_self_tuning(
     MacKay et al. (2019), Algorithm 1; the defaults are those of the authors' code for convolutional networks.
     """
     check_positive("perturbation_std", perturbation_std)
-    _check_least("n_train", n_train, 1)
-    _check_least("warm_up", warm_up, 0)
+    check_at_least("n_train", n_train, 1)
+    check_at_least("warm_up", warm_up, 0)
     if warm_up >= n_steps:
         warnings.warn(
             f"warm_up ({warm_up}) is as long as the training: the hyperparameters never move", stacklevel=2
@@ -1176,8 +1171,8 @@ def _train(
     steps: Callable[[Iterable[int]], Iterable[int]],
 ) -> History:
     """Update, evaluate now and then, keep each run's best weights, and put them back at the end."""
-    _check_least("n_steps", n_steps, 1)
-    _check_least("evaluate_every", evaluate_every, 1)
+    check_at_least("n_steps", n_steps, 1)
+    check_at_least("evaluate_every", evaluate_every, 1)
     weights = [w for group in optimiser.param_groups for w in group["params"]]
     n_runs = len(present()[0])
     if any(len(w) != n_runs for w in weights):
