@@ -62,14 +62,14 @@ glue_number("tiny-mean", draws.mean())
 # ## The experiment
 # The mean is {glue:text}`tiny-mean`.
 
-# %% tags=["thumbnail"] mystnb={"figure": {"name": "fig-tiny", "caption": "Draws."}, "image": {"alt": "A line"}}
+# %% tags=["hide-input", "thumbnail"] mystnb={"figure": {"name": "fig-tiny", "caption": "A"}, "image": {"alt": "L"}}
 fig, axes = figure()
 lines = axes.plot(draws)
 
 # %% [markdown]
 # ## The claims
 
-# %% tags=["claims"]
+# %% tags=["claims", "hide-input"]
 error = draws.std() / n_draws**0.5
 show_claims(
     [

@@ -180,7 +180,7 @@ glue_number(
     "%",
 )
 
-# %% tags=["thumbnail"] mystnb={"figure": {"name": "fig-compound-binomials-answer", "caption": "Left: one draw of 2 to 12 pupils in each of 303 districts. The plain averages (grey) lie on a few lines and far from the diagonal; shrunk towards a ridge regression on the districts' covariates, with the strength that the estimated risk picks, they come close (blue). Right: for the same draw the estimated risk (solid) and the true loss (dashed) of every strength, for two things to shrink to. Nobody can see the dashed lines; the solid ones have their minima (dots) in the same places."}, "image": {"alt": "Left, a scatter plot of estimated against true pass rates, grey points widely scattered, blue ones near the diagonal. Right, curves of estimated risk and true loss against the strength of shrinkage on a logarithmic axis; estimated and true curves run side by side, those for the ridge regression well below those for the mean."}}
+# %% tags=["hide-input", "thumbnail"] mystnb={"figure": {"name": "fig-compound-binomials-answer", "caption": "Left: one draw of 2 to 12 pupils in each of 303 districts. The plain averages (grey) lie on a few lines and far from the diagonal; shrunk towards a ridge regression on the districts' covariates, with the strength that the estimated risk picks, they come close (blue). Right: for the same draw the estimated risk (solid) and the true loss (dashed) of every strength, for two things to shrink to. Nobody can see the dashed lines; the solid ones have their minima (dots) in the same places."}, "image": {"alt": "Left, a scatter plot of estimated against true pass rates, grey points widely scattered, blue ones near the diagonal. Right, curves of estimated risk and true loss against the strength of shrinkage on a logarithmic axis; estimated and true curves run side by side, those for the ridge regression well below those for the mean."}}
 fig, (scatter, curves) = figure(1, 2, height=3.0)
 truth = rates.cpu()
 scatter.plot(
@@ -284,7 +284,7 @@ show(sure_binomial)
 # of no use for common ones. {numref}`fig-compound-binomials-bias` compares them on a rule that is not linear.
 
 
-# %% mystnb={"figure": {"name": "fig-compound-binomials-bias", "caption": "The bias of four estimates of the risk of one curved rule (shrinkage by 0.4 on the arcsine scale), exact, by summing over all counts. Each dip is a change of sign. The central form (blue) is exact at the fair coin; with ten trials its third-order correction is better at nearly all rates, with three at most of them. The form for rare events is the best at small p and useless at large. The plug-in of p̂(1 − p̂)/n for the variance (grey) lies above the central form at most rates. The dotted line is the risk itself."}, "image": {"alt": "Two panels of absolute bias against the rate p on a logarithmic scale, for n equal to 3 and to 10. The central curve dips to zero at p one half; the curve for rare events starts far below and rises above all others; the third-order curve is lowest at most rates; the plug-in lies above the central curve at most rates."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-compound-binomials-bias", "caption": "The bias of four estimates of the risk of one curved rule (shrinkage by 0.4 on the arcsine scale), exact, by summing over all counts. Each dip is a change of sign. The central form (blue) is exact at the fair coin; with ten trials its third-order correction is better at nearly all rates, with three at most of them. The form for rare events is the best at small p and useless at large. The plug-in of p̂(1 − p̂)/n for the variance (grey) lies above the central form at most rates. The dotted line is the risk itself."}, "image": {"alt": "Two panels of absolute bias against the rate p on a logarithmic scale, for n equal to 3 and to 10. The central curve dips to zero at p one half; the curve for rare events starts far below and rises above all others; the third-order curve is lowest at most rates; the plug-in lies above the central curve at most rates."}}
 def arcsine_rule(x, n):
     """Pull the arcsine of an average towards 0.3 by four tenths of the way; a rule that is not linear."""
     return torch.sin(0.3 + 0.6 * (torch.asin(torch.sqrt((x + 0.25) / (n + 0.5))) - 0.3)).square()
@@ -642,7 +642,7 @@ for name in regret:
         loss = squared_error(choose_by_sure(sample, strengths).estimates, drawn)
         regret[name].append((loss - best_loss(sample, strengths, drawn)).cpu())
 
-# %% mystnb={"figure": {"name": "fig-compound-binomials-rules", "caption": "Top: mean squared error of each rule over that of the oracle of linear shrinkage, without predictions (left) and at those of the ridge regression (right). Without predictions SURE (blue) is near the oracle in every row, and every grey rule is far from it in some row. With predictions the beta-binomial rule is as near. Bottom left: the regret, the part of the loss that the oracle would have saved, falls like 1/N (dotted) in three populations. Bottom right: the effect of free care on visits to the doctor, error of five rules; the oracle is the dashed line."}, "image": {"alt": "Four panels. Two dot plots of relative errors by setting, with the blue dots of SURE next to one throughout and grey markers of other rules far to the right in some rows. Open squares of the beta-binomial rule lie beside the blue dots in the right panel. A log-log plot of three regret curves falling parallel to a dotted line of slope minus one. A bar chart of errors for treatment effects, with SURE lowest."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-compound-binomials-rules", "caption": "Top: mean squared error of each rule over that of the oracle of linear shrinkage, without predictions (left) and at those of the ridge regression (right). Without predictions SURE (blue) is near the oracle in every row, and every grey rule is far from it in some row. With predictions the beta-binomial rule is as near. Bottom left: the regret, the part of the loss that the oracle would have saved, falls like 1/N (dotted) in three populations. Bottom right: the effect of free care on visits to the doctor, error of five rules; the oracle is the dashed line."}, "image": {"alt": "Four panels. Two dot plots of relative errors by setting, with the blue dots of SURE next to one throughout and grey markers of other rules far to the right in some rows. Open squares of the beta-binomial rule lie beside the blue dots in the right panel. A log-log plot of three regret curves falling parallel to a dotted line of slope minus one. A bar chart of errors for treatment effects, with SURE lowest."}}
 fig, ((left, right), (bottom, bars)) = figure(2, 2, height=5.8, gridspec_kw={"height_ratios": [1.25, 1]})
 markers = {
     "SURE": "o",
@@ -719,7 +719,7 @@ glue_number("compound-binomials-realised", 100 * min(realised), ".0f", "%")
 # claims. The rules were set on earlier draws and confirmed on fresh seeds before this run.
 
 
-# %% tags=["claims"]
+# %% tags=["claims", "hide-input"]
 few = torch.tensor([0.01, 0.07, 0.2, 0.35, 0.5, 0.62, 0.8, 0.95], dtype=torch.float64)
 linear_error = 0.0
 for n in range(2, 21):
@@ -924,7 +924,7 @@ glue_number(
 glue_number("compound-binomials-forest-infinite", picked.isinf().sum().item(), "d")
 glue_number("compound-binomials-forest-draws", len(picked), "d")
 
-# %% mystnb={"figure": {"name": "fig-compound-binomials-forest", "caption": "Estimated risk (solid) and true loss (dashed) of shrinkage to a random forest, one pair of curves for each draw. Cross-fitted, the estimates scatter around the losses. Fitted to all districts and predicting the same districts, the forest has seen what it predicts: every estimate falls far below zero, while the losses end higher than those of the cross-fitted forest."}, "image": {"alt": "Two panels of curves against the strength of shrinkage. Left, solid curves lie around the dashed ones. Right, solid curves fall to negative values at large strengths, far below the dashed ones."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-compound-binomials-forest", "caption": "Estimated risk (solid) and true loss (dashed) of shrinkage to a random forest, one pair of curves for each draw. Cross-fitted, the estimates scatter around the losses. Fitted to all districts and predicting the same districts, the forest has seen what it predicts: every estimate falls far below zero, while the losses end higher than those of the cross-fitted forest."}, "image": {"alt": "Two panels of curves against the strength of shrinkage. Left, solid curves lie around the dashed ones. Right, solid curves fall to negative values at large strengths, far below the dashed ones."}}
 fig, panels = figure(1, 2, height=2.6, sharey=True)
 for axes, (way, pairs) in zip(panels, forest_curves.items(), strict=True):
     for curve, style in zip(pairs.unbind(dim=1), ("-", "--"), strict=True):

@@ -224,7 +224,7 @@ raw_borders = np.array(
     [compare_borders(find_jumps(cast.means, smallest_jump).cells, border) for cast in casts]
 )
 
-# %% tags=["thumbnail"] mystnb={"figure": {"name": "fig-free-discontinuity-disk", "caption": "From noisy points to a border. Left: the points, coloured by value; the step, on the grey circle, is lower than the noise's span. Middle: means of the cells, four points each. Right: the estimated surface, and the cells where it jumps (blue)."}, "image": {"alt": "Three squares. The left one shows scattered coloured points with a dashed circle, the middle one a grainy grid of means, the right one a smooth bowl with a ring of blue cells that follows the circle."}}
+# %% tags=["hide-input", "thumbnail"] mystnb={"figure": {"name": "fig-free-discontinuity-disk", "caption": "From noisy points to a border. Left: the points, coloured by value; the step, on the grey circle, is lower than the noise's span. Middle: means of the cells, four points each. Right: the estimated surface, and the cells where it jumps (blue)."}, "image": {"alt": "Three squares. The left one shows scattered coloured points with a dashed circle, the middle one a grainy grid of means, the right one a smooth bowl with a ring of blue cells that follows the circle."}}
 fig, panels = figure(1, 3, height=2.5, sharex=True, sharey=True)
 points, _, values = (part.cpu() for part in disks[0])
 span = {"vmin": values.quantile(0.01).item(), "vmax": values.quantile(0.99).item()}
@@ -361,7 +361,7 @@ runs = [
 ]
 middle = n_cells // 2
 
-# %% mystnb={"figure": {"name": "fig-free-discontinuity-lifted", "caption": "Left: the lifted function along a line through the middle of the disk: one (white) under the surface, zero (grey) above, in between where the solution is not a single surface. The estimate (blue) runs where it falls through ½; the dashed line is the truth, the dots are the means of the cells. Right: the upper and the lower bound of the relaxed minimum against the iterations, for the whole surface."}, "image": {"alt": "Left, a white region under a graph shaped like a V with two steps, its edge sharp nearly everywhere. Right, two curves over the iterations on logarithmic axes; the upper one stays far above the lower one at first, then falls fast and meets it."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-free-discontinuity-lifted", "caption": "Left: the lifted function along a line through the middle of the disk: one (white) under the surface, zero (grey) above, in between where the solution is not a single surface. The estimate (blue) runs where it falls through ½; the dashed line is the truth, the dots are the means of the cells. Right: the upper and the lower bound of the relaxed minimum against the iterations, for the whole surface."}, "image": {"alt": "Left, a white region under a graph shaped like a V with two steps, its edge sharp nearly everywhere. Right, two curves over the iterations on logarithmic axes; the upper one stays far above the lower one at first, then falls fast and meets it."}}
 fig, (left, right) = figure(1, 2, height=2.7)
 levels = (low + width * torch.linspace(0, 1, lifted.shape[0], dtype=low.dtype)).cpu()
 along = (np.arange(n_cells) + 0.5) / n_cells
@@ -405,10 +405,11 @@ show(find_jumps)
 # $$ (free-discontinuity-sure)
 #
 # One random direction $b$ gives the last sum: solve again for $g + \epsilon s b$, and take
-# $\sum_x s\, b\, (u(g + \epsilon s b) - u(g)) / \epsilon$. All pairs of prices are solved in one batch, with the same
-# direction. A cell without data borrows the mean of the nearest one that has some; this is part of the map, and the sums
-# run over the cells with data. For $\sigma$, compare each point with its nearest neighbour: half of the squared
-# difference of their values is $\sigma^2$ in the mean, and a median does not mind the few pairs that straddle the border.
+# $\sum_x s\, b\, (u(g + \epsilon s b) - u(g)) / \epsilon$. (The same trick makes a training loss in {doc}`noise2score`;
+# a choice between a few prices asks less of it.) All pairs of prices are solved in one batch, with the same direction.
+# A cell without data borrows the mean of the nearest one that has some; this is part of the map, and the sums run over
+# the cells with data. For $\sigma$, compare each point with its nearest neighbour: half of the squared difference of
+# their values is $\sigma^2$ in the mean, and a median does not mind the few pairs that straddle the border.
 
 # %%
 show(sure_of_candidates, nearest_neighbour_noise)
@@ -816,7 +817,7 @@ for name, value in scene_risks.items():
     print(f"  {name:20} risk {value:6.2f} square pixels")
 glue_number("free-discontinuity-scene-points", scene_points, ",d")
 
-# %% mystnb={"figure": {"name": "fig-free-discontinuity-real", "caption": "Left: the Nile's yearly flow (grey) and the estimate (blue), which breaks once. Middle: means of scattered noisy disparities of the motorcycle, in 40 by 40 cells. Right: the estimate from them, and the cells where it jumps (blue): the outline of the machine, and some cells of the floor."}, "image": {"alt": "Left, a noisy grey series with a blue step down shortly before 1900. Middle, a grainy picture in which one guesses a motorcycle. Right, the same picture smooth, the outline of the motorcycle marked in blue, with scattered blue cells below it."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-free-discontinuity-real", "caption": "Left: the Nile's yearly flow (grey) and the estimate (blue), which breaks once. Middle: means of scattered noisy disparities of the motorcycle, in 40 by 40 cells. Right: the estimate from them, and the cells where it jumps (blue): the outline of the machine, and some cells of the floor."}, "image": {"alt": "Left, a noisy grey series with a blue step down shortly before 1900. Middle, a grainy picture in which one guesses a motorcycle. Right, the same picture smooth, the outline of the motorcycle marked in blue, with scattered blue cells below it."}}
 fig, (left, middle, right) = figure(1, 3, height=2.5, gridspec_kw={"width_ratios": [1.3, 1, 1]})
 left.plot(years, flows, color=BASELINE, lw=0.8, marker="o", ms=2)
 left.step(years, nile.surface.cpu(), where="mid", color=ACCENT)
@@ -838,10 +839,12 @@ mark_cells(right, scene.jumps.cells.flip(0))
 # We could read the paper's abstract, its code and the scripts of its simulations, but not its full text: the theorems are
 # known to us by their statement in the abstract, and its tables not at all. So the rules put numbers on what the authors
 # claim in words. These numbers were set on earlier draws, and then confirmed on fresh seeds: all of those gave the
-# verdicts below. The closest call was the advantage over total variation on the disk.
+# verdicts below. The closest call was the advantage over total variation on the disk. Two things changed after the first
+# runs had been seen, both against us: the two ratios of risks on the disk must now hold by two standard errors, and the
+# last row, which fails, was added.
 
 
-# %% tags=["claims"]
+# %% tags=["claims", "hide-input"]
 def standard_error(values):
     """Of the mean; infinite where there is one value."""
     return np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.inf
@@ -1011,7 +1014,7 @@ glue_number(
     "free-discontinuity-counted", counted[np.unravel_index(estimated.argmin(), estimated.shape)[1]], ".3f"
 )
 
-# %% mystnb={"figure": {"name": "fig-free-discontinuity-prices", "caption": "What is best for the surface hides the border. Against the price of border, at the fidelity that SURE prefers, means over the data sets. Left: the true risk (blue) and its estimate by SURE (orange), which needs no truth; the dotted line marks its minimum. Right: false and missed cells of the border. The upper axis translates a price into the smallest jump that counts; the grey line is the height of the step."}, "image": {"alt": "Two panels over the price of border on logarithmic axes. Left, two U-shaped curves that lie close together. Right, the rate of false cells falls to zero at a price below the one of least risk, and the rate of missed cells rises steeply from there."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-free-discontinuity-prices", "caption": "What is best for the surface hides the border. Against the price of border, at the fidelity that SURE prefers, means over the data sets. Left: the true risk (blue) and its estimate by SURE (orange), which needs no truth; the dotted line marks its minimum. Right: false and missed cells of the border. The upper axis translates a price into the smallest jump that counts; the grey line is the height of the step."}, "image": {"alt": "Two panels over the price of border on logarithmic axes. Left, two U-shaped curves that lie close together. Right, the rate of false cells falls to zero at a price below the one of least risk, and the rate of missed cells rises steeply from there."}}
 fig, (left, right) = figure(1, 2, height=2.8)
 left.plot(boundary_prices, 1e4 * best[row], "-o", color=ACCENT, label="true risk")
 left.plot(boundary_prices, 1e4 * estimated[row], "--s", color=PALETTE[0], label="SURE")

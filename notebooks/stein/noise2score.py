@@ -367,7 +367,7 @@ for name, (network, restored) in progress(running, "trainings", total=len(tasks)
     networks[name], quality[name] = network, compare(restored)
     pictures[name] = {condition: images[shown] for condition, images in restored.items()}
 
-# %% tags=["thumbnail"] mystnb={"figure": {"name": "fig-noise2score-photograph", "caption": "One photograph under three kinds of noise, and what the same weights of Noise2Score make of it; only the last formula changes from row to row. (Gauss 25 is σ = 25/255, Poisson 0.02 a gain, Gamma 30 a shape.) The network never saw a clean image and was never told which noise is which. The supervised network was shown the clean training photographs. PSNR in dB."}, "image": {"alt": "Three rows, for Gaussian, Poisson and Gamma noise, and four columns: the noisy photograph, Noise2Score, the supervised network, and the clean photograph. Noise2Score removes most of the noise and keeps the edges; the supervised network is slightly sharper."}}
+# %% tags=["hide-input", "thumbnail"] mystnb={"figure": {"name": "fig-noise2score-photograph", "caption": "One photograph under three kinds of noise, and what the same weights of Noise2Score make of it; only the last formula changes from row to row. (Gauss 25 is σ = 25/255, Poisson 0.02 a gain, Gamma 30 a shape.) The network never saw a clean image and was never told which noise is which. The supervised network was shown the clean training photographs. PSNR in dB."}, "image": {"alt": "Three rows, for Gaussian, Poisson and Gamma noise, and four columns: the noisy photograph, Noise2Score, the supervised network, and the clean photograph. Noise2Score removes most of the noise and keeps the edges; the supervised network is slightly sharper."}}
 rows = [next(condition for condition in conditions if condition.family == family) for family in TWEEDIE]
 columns = ("noisy", "Noise2Score", "supervised")
 fig, axes = figure(len(rows), 4, height=5.6)
@@ -487,7 +487,8 @@ show(perturbation_schedule, ardae_residual, ardae_loss)
 # image with $\sigma^4$. SURE needs a divergence, which takes a second pass through the network along a random direction,
 # and it needs $\sigma$ in its loss. AR-DAE needs neither. Its random direction is $u$ itself. What was gained is not a
 # better denoiser for Gaussian noise but a training that no longer knows about Gaussian noise, and whose result serves
-# other families as well.
+# other families as well. (To train a network asks much of an estimate of risk. In {doc}`compound_binomials` and
+# {doc}`free_discontinuity` it only has to choose a number or two.)
 #
 # The identity can be checked to all digits on a small example: a smooth map of $\mathbb{R}^3$, the expectation over $u$
 # by Gauss–Hermite quadrature, the divergence by automatic differentiation.
@@ -626,7 +627,7 @@ for level, (mean, error) in zip(
 ):
     glue_text(f"noise2score-contest-{level}", f"{mean:+.2f} ± {error:.2f}".replace("-", "−"))
 
-# %% mystnb={"figure": {"name": "fig-noise2score-methods", "caption": "Left: gain in PSNR over the noisy image, mean over the test photographs. One open mark a condition, a filled one for their mean; Noise2Score in blue, all others in grey, from the weakest to the strongest. Noise2Score stands between the networks that hide pixels and those that were given more to see; non-local means, untrained, is ahead of it. Right: Noise2Score less SURE, both trained on Gaussian noise alone, one mark a pair of trainings, with their mean. At the stronger noise they tie; at the weaker one Noise2Score pays for the blur."}, "image": {"alt": "Left, a dot plot with one row a method and the gain in dB on the horizontal axis; the blue row of Noise2Score lies to the right of Noise2Void and Noise2Self, and to the left of total variation, non-local means, Noise2Noise and the supervised network. Right, differences between Noise2Score and SURE: around zero for the stronger noise, below zero for the weaker."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-noise2score-methods", "caption": "Left: gain in PSNR over the noisy image, mean over the test photographs. One open mark a condition, a filled one for their mean; Noise2Score in blue, all others in grey, from the weakest to the strongest. Noise2Score stands between the networks that hide pixels and those that were given more to see; non-local means, untrained, is ahead of it. Right: Noise2Score less SURE, both trained on Gaussian noise alone, one mark a pair of trainings, with their mean. At the stronger noise they tie; at the weaker one Noise2Score pays for the blur."}, "image": {"alt": "Left, a dot plot with one row a method and the gain in dB on the horizontal axis; the blue row of Noise2Score lies to the right of Noise2Void and Noise2Self, and to the left of total variation, non-local means, Noise2Noise and the supervised network. Right, differences between Noise2Score and SURE: around zero for the stronger noise, below zero for the weaker."}}
 order = sorted(
     (method for method in everyone if method != "noisy"), key=lambda method: over_conditions(method).mean()
 )
@@ -725,7 +726,7 @@ for condition, (_, founds) in estimates.items():
     ratios = "".join(f"{found.value.item() / condition.parameter:10.2f}" for found in founds[:5])
     print(f"{condition.name:16}{ratios}{costs[condition].mean():12.2f}")
 
-# %% mystnb={"figure": {"name": "fig-noise2score-scan", "caption": "Total variation of the denoised photograph against the parameter that Tweedie's formula was given, in units of the true one; the lowest point (dot) is the estimate. For four photographs (blue) it lies near the truth. For gravel (orange), which is all grain, the noise is overestimated throughout: more of the texture goes, and the image gets smoother still. In the Gamma panel a small shape means strong noise."}, "image": {"alt": "Three panels for Gaussian, Poisson and Gamma noise. Blue curves are shaped like a V with their lowest points near one. The orange curve of gravel has its lowest point well beyond, at stronger noise than there is."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-noise2score-scan", "caption": "Total variation of the denoised photograph against the parameter that Tweedie's formula was given, in units of the true one; the lowest point (dot) is the estimate. For four photographs (blue) it lies near the truth. For gravel (orange), which is all grain, the noise is overestimated throughout: more of the texture goes, and the image gets smoother still. In the Gamma panel a small shape means strong noise."}, "image": {"alt": "Three panels for Gaussian, Poisson and Gamma noise. Blue curves are shaped like a V with their lowest points near one. The orange curve of gravel has its lowest point well beyond, at stronger noise than there is."}}
 fig, panels = figure(1, 3, height=2.7, sharey=True)
 for axes, condition in zip(panels, rows, strict=True):
     grid, founds = estimates[condition]
@@ -767,7 +768,7 @@ label = panels[0].set_ylabel("total variation, relative\nto the noisy image")
 # contest with SURE the uncertainty is that over pairs of trainings, and there the rule asks for two standard errors. What
 # another seed would change in the rest, {doc}`the ledger </book/ledger>` tells.
 
-# %% tags=["claims"]
+# %% tags=["claims", "hide-input"]
 # Conjugate priors, where the score and the posterior are known in closed form.
 y = torch.linspace(-0.5, 1.5, 41, dtype=torch.float64)
 prior_mean, prior_variance, noise_std = 0.4, 0.09, 0.2
@@ -909,7 +910,7 @@ glue_number("noise2score-lattice-best", best_perturbation, ".1f")
 glue_number("noise2score-lattice-distance", distances[best_perturbation], ".2f")
 glue_number("noise2score-lattice-worst", distances[0.1], ".2f")
 
-# %% mystnb={"figure": {"name": "fig-noise2score-lattice", "caption": "One pixel, exactly: the Poisson formula with the score of the blurred lattice. Left: by how much the estimate differs from the observed count. With a perturbation of 0.1 counts (orange) the formula adds one half to every count, and denoises nothing. At 0.7 counts (blue) it lies on the geometric posterior mean (black), which pulls large counts down and small ones up; the arithmetic mean (dotted) is slightly higher. Right: root mean square distance to the geometric mean, for each perturbation."}, "image": {"alt": "Left, estimate minus observed count, against the count: a flat orange line at one half, a yellow line that falls slowly, and a blue line on the black line of the geometric mean, which falls from plus two to minus six. Right, distance against the perturbation on logarithmic axes: nearly two at 0.1 counts, lowest at 0.7, rising again to 3."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-noise2score-lattice", "caption": "One pixel, exactly: the Poisson formula with the score of the blurred lattice. Left: by how much the estimate differs from the observed count. With a perturbation of 0.1 counts (orange) the formula adds one half to every count, and denoises nothing. At 0.7 counts (blue) it lies on the geometric posterior mean (black), which pulls large counts down and small ones up; the arithmetic mean (dotted) is slightly higher. Right: root mean square distance to the geometric mean, for each perturbation."}, "image": {"alt": "Left, estimate minus observed count, against the count: a flat orange line at one half, a yellow line that falls slowly, and a blue line on the black line of the geometric mean, which falls from plus two to minus six. Right, distance against the perturbation on logarithmic axes: nearly two at 0.1 counts, lowest at 0.7, rising again to 3."}}
 fig, (left, right) = figure(1, 2, height=2.9, gridspec_kw={"width_ratios": [1.4, 1]})
 few = slice(0, 41)
 left.axhline(0, color=BASELINE, lw=0.8)

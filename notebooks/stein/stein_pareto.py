@@ -321,7 +321,7 @@ glue_number("stein_pareto-rival-factor", behind, ".1f")
 share_of_repulsion = by_method(lambda trace: trace.repulsion_share)["SVH-PSL"].median().item()
 glue_number("stein_pareto-share", 100 * share_of_repulsion, ".2g", "%")
 
-# %% tags=["thumbnail"] mystnb={"figure": {"name": "fig-stein_pareto-front", "caption": "Left: one run on the four-bar truss. Lines: what the last networks have learned, for all preferences, SVH-PSL in blue on PSL-MOBO in wide grey. Both lie on the true front (black), and neither reaches its ends. Circles: the designs that expected improvement evaluated from the same initial ones (open). Right: gap to the best possible hypervolume against evaluations, mean over the runs; lower is better. The kernel gains a little; expected improvement, without a network, gains far more."}, "image": {"alt": "Left, a convex front; blue and grey learned curves cover its middle part, and orange dots all of it. Right, curves of the log hypervolume difference that fall with the number of evaluations: expected improvement falls fastest, then SVH-PSL and the kernel alone, the uncoupled method, PSL-MOBO, and far above them NSGA-II and the Latin hypercube."}}
+# %% tags=["hide-input", "thumbnail"] mystnb={"figure": {"name": "fig-stein_pareto-front", "caption": "Left: one run on the four-bar truss. Lines: what the last networks have learned, for all preferences, SVH-PSL in blue on PSL-MOBO in wide grey. Both lie on the true front (black), and neither reaches its ends. Circles: the designs that expected improvement evaluated from the same initial ones (open). Right: gap to the best possible hypervolume against evaluations, mean over the runs; lower is better. The kernel gains a little; expected improvement, without a network, gains far more."}, "image": {"alt": "Left, a convex front; blue and grey learned curves cover its middle part, and orange dots all of it. Right, curves of the log hypervolume difference that fall with the number of evaluations: expected improvement falls fastest, then SVH-PSL and the kernel alone, the uncoupled method, PSL-MOBO, and far above them NSGA-II and the Latin hypercube."}}
 axis_names = {"RE21": ("steel volume (scaled)", "displacement (scaled)")}
 
 
@@ -390,10 +390,11 @@ show(tchebycheff, select_batch, acquire_from_pareto_set, optimise)
 #
 # Surrogates have dents. Between data the optimistic value dips, and a preference that is trained alone falls in. This is
 # the paper's motive to let the preferences of a step move together, by Stein variational gradient descent
-# {cite:p}`liu2016stein`. That method moves particles by the average of their drives, weighted by a kernel, plus the
-# kernel's gradient, which pushes them apart ({func}`~regularity.foundations.stein.stein_variational_direction`). Here
-# the particles are the preferences, and the kernel compares their values. The authors' is *local*. Preferences $i$ and
-# $j$ are compared in one objective alone, the active one $k_j$ of the second:
+# {cite:p}`liu2016stein`. That method is Stein's identity once more, in the last of the forms that {doc}`/book/parts/stein`
+# lists. It moves particles by the average of their drives, weighted by a kernel, plus the kernel's gradient, which pushes
+# them apart ({func}`~regularity.foundations.stein.stein_variational_direction`). Here the particles are the preferences,
+# and the kernel compares their values. The authors' is *local*. Preferences $i$ and $j$ are compared in one objective
+# alone, the active one $k_j$ of the second:
 #
 # $$
 # K_{ij} = \exp\!\bigg( -\frac{(V_{i k_j} - V_{j k_j})^2}{h_{k_j}} \bigg), \qquad
@@ -500,7 +501,7 @@ print(
 # \operatorname{med}^2 = 1 / \operatorname{med}$: the closer the values of a step, the smaller the kernel between them.
 # Preferences that have collapsed onto one point, which the repulsion is there to separate, no longer feel each other.
 
-# %% mystnb={"figure": {"name": "fig-stein_pareto-crowd", "caption": "Left: the mean kernel between two of ten evenly spread preferences, against the spread of their values. With the bandwidth of Stein variational gradient descent (grey) it is the same at any spread; with that of SVH-PSL (blue) the crowd is uncoupled where it is tight, and one lump where it is wide. The shaded spreads are those of what the networks of the main runs have learned. Right: what the repulsion does on fixed surrogates, relative to none at all, over its weight α; thin lines are single surrogates, thick ones medians. At the published α nothing happens. At large α single sets open or collapse (orange), and hypervolume (blue) is lost."}, "image": {"alt": "Left, a grey horizontal line and a blue curve that rises from zero to one as the spread grows over three decades. Right, two sets of curves that stay at one up to a repulsion of 0.1; beyond, single orange ones rise or fall by far and the blue ones fall."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-stein_pareto-crowd", "caption": "Left: the mean kernel between two of ten evenly spread preferences, against the spread of their values. With the bandwidth of Stein variational gradient descent (grey) it is the same at any spread; with that of SVH-PSL (blue) the crowd is uncoupled where it is tight, and one lump where it is wide. The shaded spreads are those of what the networks of the main runs have learned. Right: what the repulsion does on fixed surrogates, relative to none at all, over its weight α; thin lines are single surrogates, thick ones medians. At the published α nothing happens. At large α single sets open or collapse (orange), and hypervolume (blue) is lost."}, "image": {"alt": "Left, a grey horizontal line and a blue curve that rises from zero to one as the spread grows over three decades. Right, two sets of curves that stay at one up to a repulsion of 0.1; beyond, single orange ones rise or fall by far and the blue ones fall."}}
 positions = torch.linspace(0, 1, n_preferences, dtype=torch.float64)
 spreads = torch.logspace(-1.5, 1.5, 61, dtype=torch.float64)
 squares = (spreads[:, None, None] * (positions[:, None] - positions)).square()
@@ -630,7 +631,7 @@ glue_text("stein_pareto-repulsion-alone", mean_and_error(comparisons["SVH-PSL be
 glue_text("stein_pareto-twin", mean_and_error(gain_over_twin))
 glue_text("stein_pareto-base", mean_and_error(gain_over_base))
 
-# %% mystnb={"figure": {"name": "fig-stein_pareto-pairs", "caption": "By how much the first method's log hypervolume difference lies below the second's after the last batch: one dot a seed, bars for the mean and two standard errors. Right of zero the first is better. The kernel helps, with the repulsion or without it; what the repulsion adds is small and of no certain sign."}, "image": {"alt": "Four rows of dots. The first three lie mostly to the right of zero, the first farthest; the fourth is centred on zero."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-stein_pareto-pairs", "caption": "By how much the first method's log hypervolume difference lies below the second's after the last batch: one dot a seed, bars for the mean and two standard errors. Right of zero the first is better. The kernel helps, with the repulsion or without it; what the repulsion adds is small and of no certain sign."}, "image": {"alt": "Four rows of dots. The first three lie mostly to the right of zero, the first farthest; the fourth is centred on zero."}}
 fig, axes = figure(1, 1, height=2.3)
 shown = list(comparisons)[3::-1]  # expected improvement would need ten times the width
 for row, name in enumerate(shown):
@@ -723,7 +724,7 @@ glue_number("stein_pareto-pool", pool_size, "d")
 # with the code has displacements ten times too small for any truss, so no method can get below an LHD of about −1.0, and
 # there most end.
 
-# %% tags=["claims"]
+# %% tags=["claims", "hide-input"]
 ahead_of_genetic = volumes["SVH-PSL"][:, -1] - volumes["NSGA-II"][:, -1]
 kernel_alone = comparisons["kernel alone before uncoupled"]
 repulsion_less_weights = (2 * gaps["kernel alone"] - gaps["uncoupled"] - gaps["SVH-PSL"])[:, -1]
@@ -846,7 +847,7 @@ glue_number("stein_pareto-n-collapse", n_collapse, "d")
 glue_number("stein_pareto-n-collapse-twice", 2 * n_collapse, "d")
 glue_number("stein_pareto-corner", 100 * corner / whole, ".0f", "%")
 
-# %% mystnb={"figure": {"name": "fig-stein_pareto-collapse", "caption": "ZDT2: what the networks of the last iteration have learned (lines and filled circles) and the evaluations (small dots), of all runs, with PSL-MOBO in grey and SVH-PSL in blue. Left: on standardised objectives all end at the corner. Right: on raw objectives, as the authors' code has it for SVH-PSL alone, some follow the front, those of SVH-PSL more often."}, "image": {"alt": "Two panels with a concave front. Left, all learned sets sit at the upper left corner. Right, several learned curves follow the front."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-stein_pareto-collapse", "caption": "ZDT2: what the networks of the last iteration have learned (lines and filled circles) and the evaluations (small dots), of all runs, with PSL-MOBO in grey and SVH-PSL in blue. Left: on standardised objectives all end at the corner. Right: on raw objectives, as the authors' code has it for SVH-PSL alone, some follow the front, those of SVH-PSL more often."}, "image": {"alt": "Two panels with a concave front. Left, all learned sets sit at the upper left corner. Right, several learned curves follow the front."}}
 fig, both = figure(1, 2, height=2.8, sharey=True)
 met = collapse.objectives.cpu().view(len(kinds), n_collapse, -1, 2)
 for panel, title in zip(both, ("standardised", "raw"), strict=True):

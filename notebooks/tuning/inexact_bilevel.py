@@ -168,7 +168,7 @@ tv_gain = min(tv_psnr.values()) - mean_psnr(noisy, clean)
 glue_number("inexact-bilevel-tv-spread", tv_spread, ".4f", "dB")
 glue_number("inexact-bilevel-tv-gain", tv_gain, ".1f", "dB")
 
-# %% tags=["thumbnail"] mystnb={"figure": {"name": "fig-inexact-bilevel-answer", "caption": "Top: one of the four photographs, noisy, denoised by total variation with the two parameters that MAID learned, and clean. Bottom left: the accuracy ε that MAID asks of the minimiser, along three runs that begin four decades apart. They meet within a few hundred units of work, and then tighten together as the gradient shrinks. Bottom right: the loss along the same runs, and with the accuracy fixed at its first value (grey) until a search fails: at 10 it fails at once, at 0.1 and 0.001 it comes nearly as far as MAID. Here loose is enough, but who knew?"}, "image": {"alt": "Three small images of a photographer, the middle one smooth and sharp-edged. Below, three step-like curves of accuracy against work on a logarithmic axis that merge, and curves of loss that fall together; one grey curve ends where it began."}}
+# %% tags=["hide-input", "thumbnail"] mystnb={"figure": {"name": "fig-inexact-bilevel-answer", "caption": "Top: one of the four photographs, noisy, denoised by total variation with the two parameters that MAID learned, and clean. Bottom left: the accuracy ε that MAID asks of the minimiser, along three runs that begin four decades apart. They meet within a few hundred units of work, and then tighten together as the gradient shrinks. Bottom right: the loss along the same runs, and with the accuracy fixed at its first value (grey) until a search fails: at 10 it fails at once, at 0.1 and 0.001 it comes nearly as far as MAID. Here loose is enough, but who knew?"}, "image": {"alt": "Three small images of a photographer, the middle one smooth and sharp-edged. Below, three step-like curves of accuracy against work on a logarithmic axis that merge, and curves of loss that fall together; one grey curve ends where it began."}}
 fixed_tv = {
     name: maid(variation, accuracy=first, linear_accuracy=first / 10, tighten=1.0, loosen=1.0, **tv_options)
     for name, first in first_accuracies.items()
@@ -224,7 +224,7 @@ legend = grid["e"].legend(fontsize=7)
 # judges it, $f(\theta) = g(\hat x(\theta))$. Let $h$ be $\mu$-strongly convex and $L$-smooth in $x$, with constants that
 # may depend on $\theta$, and let $g$ be convex and $L_g$-smooth. Write $A = \partial^2 h/\partial x^2$ and $B$ for the
 # derivative of $\partial h/\partial x$ in $\theta$. Differentiate $\partial h/\partial x(\hat x(\theta), \theta) = 0$, and
-# the *hypergradient* follows:
+# the *hypergradient* follows, as {doc}`/book/parts/tuning` explains:
 #
 # $$
 # \nabla f(\theta) = -B^\top A^{-1} \nabla g(\hat x).
@@ -533,7 +533,7 @@ best_hoag = min(loss for (name, _), loss in expert_loss.items() if name != "MAID
 expert_ratio = max(loss for (name, _), loss in expert_loss.items() if name == "MAID") / best_hoag
 glue_number("inexact-bilevel-expert-ratio", expert_ratio)
 
-# %% mystnb={"figure": {"name": "fig-inexact-bilevel-work", "caption": "Left: the quadratic problem, exact distance to the least loss against work. MAID from four first accuracies (blue) comes down alike until rounding ends it, the tightest start last. Fixed accuracies (grey, dashed) stop where their errors hide the decrease. HOAG with the true Lipschitz constant (grey, solid) is faster at first, and then has no way to stay down. Right: the field of experts, loss against work. HOAG, with the better of two guesses for each schedule, is below MAID."}, "image": {"alt": "Two panels. Left, on logarithmic axes, four blue curves fall together to machine precision, dashed grey curves end in plateaus, and a solid grey curve falls fast and turns jagged. Right, two blue curves of loss lie on each other, two grey curves somewhat below."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-inexact-bilevel-work", "caption": "Left: the quadratic problem, exact distance to the least loss against work. MAID from four first accuracies (blue) comes down alike until rounding ends it, the tightest start last. Fixed accuracies (grey, dashed) stop where their errors hide the decrease. HOAG with the true Lipschitz constant (grey, solid) is faster at first, and then has no way to stay down. Right: the field of experts, loss against work. HOAG, with the better of two guesses for each schedule, is below MAID."}, "image": {"alt": "Two panels. Left, on logarithmic axes, four blue curves fall together to machine precision, dashed grey curves end in plateaus, and a solid grey curve falls fast and turns jagged. Right, two blue curves of loss lie on each other, two grey curves somewhat below."}}
 fig, (left, right) = figure(1, 2, height=3.2)
 problem, runs = problems[0], quadratic_runs[0]
 for (method, setting), run in runs.items():
@@ -677,7 +677,7 @@ glue_number("inexact-bilevel-tightness-quadratic", tightness["quadratic"], ".2f"
 glue_number("inexact-bilevel-tightness-experts", tightness["experts"], ".1g")
 
 
-# %% mystnb={"figure": {"name": "fig-inexact-bilevel-method", "caption": "Left: three ways to the hypergradient of one quadratic problem from the exact minimiser, or, for unrolling, from zero; error against products with the Hessian, or steps. Conjugate gradients (blue) end after as many as there are variables. Right: certified bounds against true errors of the hypergradients along MAID's runs. No point lies above the diagonal. The bounds are close where second derivatives are constant, and cautious by orders of magnitude where they are not."}, "image": {"alt": "Left, error on a logarithmic axis against products: a blue curve drops to rounding within ten, two grey curves fall in straight lines. Right, a log-log scatter plot of true error against bound for four problems, all below the diagonal, the quadratic ones nearest."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-inexact-bilevel-method", "caption": "Left: three ways to the hypergradient of one quadratic problem from the exact minimiser, or, for unrolling, from zero; error against products with the Hessian, or steps. Conjugate gradients (blue) end after as many as there are variables. Right: certified bounds against true errors of the hypergradients along MAID's runs. No point lies above the diagonal. The bounds are close where second derivatives are constant, and cautious by orders of magnitude where they are not."}, "image": {"alt": "Left, error on a logarithmic axis against products: a blue curve drops to rounding within ten, two grey curves fall in straight lines. Right, a log-log scatter plot of true error against bound for four problems, all below the diagonal, the quadratic ones nearest."}}
 def lower(x, theta):
     """The first quadratic problem's lower objective, to be differentiated automatically."""
     return (problems[0].second @ x + problems[0].third @ theta - problems[0].second_right).square().sum() / 2
@@ -745,7 +745,7 @@ legend = right.legend()
 # been seen: the gain of total variation from 5 to 4 dB, as these photographs are harder than those of the trials, and the gap
 # that a fixed accuracy leaves from 0.1 to 0.01.
 
-# %% tags=["claims"]
+# %% tags=["claims", "hide-input"]
 pairs = list(zip(problems, quadratic_runs, strict=True))
 spreads = []
 for problem, runs in pairs:
@@ -881,9 +881,10 @@ show_claims(
 # times larger, the condition number of the lower level grows alike, and MAID spends its budget on
 # {glue:text}`inexact-bilevel-digit-steps` careful steps ({numref}`fig-inexact-bilevel-digits`, right). HOAG asks for a
 # distance too, but for a loose one, and never asks whether it suffices. (The paper's code sets $\mu$ to nearly $L$ in
-# this problem. Its test is easy to pass, and certifies nothing.)
+# this problem. Its test is easy to pass, and certifies nothing.) A network's loss has no $\mu$ at all, and
+# {doc}`self_tuning_networks` must do without certificates.
 
-# %% mystnb={"figure": {"name": "fig-inexact-bilevel-digits", "caption": "Left: the penalty that MAID learned for each pixel of the digits, as a power of ten; dark pixels are free to speak. Right: validation loss against work for MAID with the best of three first steps (blue) and for HOAG with three guesses of its constant (grey). The lower level is badly conditioned, every certificate is expensive, and at equal work HOAG with a good guess is below."}, "image": {"alt": "Left, an eight by eight map of penalties with dark cells in the middle and bright ones at the left and right rims. Right, falling curves of validation loss against work, the blue one above the lowest grey one."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-inexact-bilevel-digits", "caption": "Left: the penalty that MAID learned for each pixel of the digits, as a power of ten; dark pixels are free to speak. Right: validation loss against work for MAID with the best of three first steps (blue) and for HOAG with three guesses of its constant (grey). The lower level is badly conditioned, every certificate is expensive, and at equal work HOAG with a good guess is below."}, "image": {"alt": "Left, an eight by eight map of penalties with dark cells in the middle and bright ones at the left and right rims. Right, falling curves of validation loss against work, the blue one above the lowest grey one."}}
 problem, runs = digit_runs[0]
 fig, (left, right) = figure(1, 2, height=3.0)
 penalties = runs["MAID"].theta[:-1].reshape(8, 8).cpu() / math.log(10)

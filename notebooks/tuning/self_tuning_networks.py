@@ -71,7 +71,7 @@ n_hidden: int = 32  # state of the recurrent network
 text_steps: int = 120  # its training steps
 text_batch: int = 20  # sequences a batch
 n_text_seeds: int = 3  # splits of the text
-ridge_steps: int = 2000  # training steps of the ridge regression
+ridge_steps: int = 4000  # training steps of the ridge regression
 ridge_starts: list = [-2.0, 2.0, 8.0]  # starts of its log penalty
 n_ridge_seeds: int = 3  # splits of its data
 
@@ -372,7 +372,7 @@ glue_number("self-tuning-networks-splits", n_seeds, "d")
 glue_number("self-tuning-networks-updates", n_trials * n_steps / updates, ".1f")
 
 
-# %% tags=["thumbnail"] mystnb={"figure": {"name": "fig-self-tuning-networks-answer", "caption": "Left: the lowest validation loss so far against the number of updates, mean over the splits. One self-tuning run (blue) is below all that the trials of Bayesian optimisation, of random search, or a grid of fixed dropout rates (greys) find with several times the updates. The first trial of the Bayesian optimisation is at the values where the self-tuning runs start. Right: what the runs do to the dropout of the first hidden layer, from a low start (solid) and a middling one (dashed), one line a split; both come down or up into one range."}, "image": {"alt": "Left, falling step curves on logarithmic axes; the blue one ends lowest and earliest. Right, curves of dropout rates against training steps, from 0.05 and from 0.3, moving between 0 and 0.3."}}
+# %% tags=["hide-input", "thumbnail"] mystnb={"figure": {"name": "fig-self-tuning-networks-answer", "caption": "Left: the lowest validation loss so far against the number of updates, mean over the splits. One self-tuning run (blue) is below all that the trials of Bayesian optimisation, of random search, or a grid of fixed dropout rates (greys) find with several times the updates. The first trial of the Bayesian optimisation is at the values where the self-tuning runs start. Right: what the runs do to the dropout of the first hidden layer, from a low start (solid) and a middling one (dashed), one line a split; both come down or up into one range."}, "image": {"alt": "Left, falling step curves on logarithmic axes; the blue one ends lowest and earliest. Right, curves of dropout rates against training steps, from 0.05 and from 0.3, moving between 0 and 0.3."}}
 def so_far(losses):
     """Lowest of each seed up to now, averaged over seeds; one row a time."""
     return losses.cummin(dim=0).values.mean(dim=1)
@@ -571,7 +571,7 @@ for setting in ((3.0, 0.3), (0.0, 2.0)):
     error = max((slopes + 1).abs().max().item(), (offsets - gated.offsets).abs().max().item())
     learned_error = max(learned_error, error)
 
-# %% mystnb={"figure": {"name": "fig-self-tuning-networks-gates", "caption": "Left: three gates of the exact best response of ridge regression (blue), those that a minimisation of the mean training loss finds (dots), and the affine stand-in that a hyper-layer learns around λ = 3 with σ = 0.5 (grey): a local model. Right: the error of its Jacobian for ridge regression on 65 features falls with the square of σ (the dotted line has slope 2); for a loss that is quadratic in λ too it is rounding error (bottom)."}, "image": {"alt": "Left, three falling sigmoids with dots on them and dashed tangents near λ equal to 3. Right, a line of slope two on logarithmic axes, and a flat line of dots near 1e-15."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-self-tuning-networks-gates", "caption": "Left: three gates of the exact best response of ridge regression (blue), those that a minimisation of the mean training loss finds (dots), and the affine stand-in that a hyper-layer learns around λ = 3 with σ = 0.5 (grey): a local model. Right: the error of its Jacobian for ridge regression on 65 features falls with the square of σ (the dotted line has slope 2); for a loss that is quadratic in λ too it is rounding error (bottom)."}, "image": {"alt": "Left, three falling sigmoids with dots on them and dashed tangents near λ equal to 3. Right, a line of slope two on logarithmic axes, and a flat line of dots near 1e-15."}}
 design, targets, _, _ = ridge_data(0)
 log_penalty = torch.tensor([3.0], dtype=torch.float64)
 solution, normal = direct_ridge(design, targets, 3.0)
@@ -765,7 +765,7 @@ excess = torch.stack(
 )
 glue_number("self-tuning-networks-ridge", 100 * (excess.max().item() - 1), ".1f", "%")
 
-# %% mystnb={"figure": {"name": "fig-self-tuning-networks-ridge", "caption": "Ridge regression. Left: the exact validation loss of every log penalty on one split (grey), and where three runs start (open) and end (filled). Right: their paths, and those of the other splits, against the training steps; the horizontal lines are the optima of the splits."}, "image": {"alt": "Left, a U-shaped curve with three open circles on its flanks and three filled ones at its bottom. Right, nine curves from three starting values that come together near 4."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-self-tuning-networks-ridge", "caption": "Ridge regression. Left: the exact validation loss of every log penalty on one split (grey), and where three runs start (open) and end (filled). Right: their paths, and those of the other splits, against the training steps; the horizontal lines are the optima of the splits."}, "image": {"alt": "Left, a U-shaped curve with three open circles on its flanks and three filled ones at its bottom. Right, nine curves from three starting values that come together near 4."}}
 fig, (curve, paths) = figure(1, 2, height=2.7)
 curve.plot(penalties, exact_validation(0, penalties), color=BASELINE)
 beginnings = torch.tensor(ridge_starts).double()
@@ -869,11 +869,13 @@ print(f"{'final values':32}{'':>8}{plain_text[2][1].mean():>8.3f}")
 # The paper's tables were not at hand, so the middle column holds what its abstract claims. The rules were set on seeds 2
 # to 5 of a slightly longer run, and those of the rows that compare with plain networks set anew once the seed shown here and
 # two fresh ones had been seen: they had asked for a gain on each split, or for two standard errors, and with
-# {glue:text}`self-tuning-networks-splits` splits both pass and fail by chance. Now they ask for a lower mean. The fresh seeds
-# in the ledger were run after that.
+# {glue:text}`self-tuning-networks-splits` splits both pass and fail by chance. Now they ask for a lower mean. Ridge
+# regression got twice the steps when two of five recorded seeds had shown a run that shoots past the optimum and is not back
+# in time. The seeds in the ledger were run after all that. Where a row does not hold on each of them, it is single runs that
+# go astray: a convolutional network, say, that is slow to begin, and whose shift is tuned up while it learns nothing.
 
 
-# %% tags=["claims"]
+# %% tags=["claims", "hide-input"]
 halvings = [ridge_errors[i] / ridge_errors[i + 1] for i in (1, 2)]
 farthest = max(halvings, key=lambda value: abs(value - 4))
 worst_excess = excess.max().item()
@@ -1045,7 +1047,7 @@ glue_number("self-tuning-networks-bad-start", starts[2], ".1f")
 glue_number("self-tuning-networks-bad-loss", validation[2].mean().item(), ".2f")
 glue_number("self-tuning-networks-chance", math.log(10), ".2f")
 
-# %% mystnb={"figure": {"name": "fig-self-tuning-networks-fails", "caption": "Dropout of the first hidden layer (left) and validation loss (right) from three starts, one line a split. From the highest start (grey) a run learns late or never: its loss stays near that of guessing (dotted) for long or for good, and its dropout wanders or climbs to the bound. A run that begins to learn recovers."}, "image": {"alt": "Left, dropout rates over training steps: blue and green lines come below 0.2, grey lines start at 0.6 and climb or fall. Right, validation losses on a logarithmic axis: blue and green lines fall to 0.1, grey ones fall late or stay at 2.3."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-self-tuning-networks-fails", "caption": "Dropout of the first hidden layer (left) and validation loss (right) from three starts, one line a split. From the highest start (grey) a run learns late or never: its loss stays near that of guessing (dotted) for long or for good, and its dropout wanders or climbs to the bound. A run that begins to learn recovers."}, "image": {"alt": "Left, dropout rates over training steps: blue and green lines come below 0.2, grey lines start at 0.6 and climb or fall. Right, validation losses on a logarithmic axis: blue and green lines fall to 0.1, grey ones fall late or stay at 2.3."}}
 fig, (rates, losses) = figure(1, 2, height=2.7)
 for number, (start, colour) in enumerate(zip(starts, (ACCENT, PALETTE[1], BASELINE), strict=True)):
     columns = slice(number * n_seeds, (number + 1) * n_seeds)

@@ -160,7 +160,10 @@ def check_parameters(root: Path) -> list[str]:
 
 
 def check_anatomy(root: Path) -> list[str]:
-    """A chapter has the sections in their order, one thumbnail, one cell of claims, captions and alt texts."""
+    """A chapter has the sections in their order, one thumbnail, one cell of claims, captions and alt texts.
+
+    The page folds away the code that draws a figure or states the claims.
+    """
     complaints = []
     for chapter in all_chapters(root):
         say = f"{chapter.name}: ".__add__
@@ -173,6 +176,12 @@ def check_anatomy(root: Path) -> list[str]:
             n_tagged = sum(tag in cell.metadata.get("tags", []) for cell in chapter.cells.cells)
             if n_tagged != 1:
                 complaints.append(say(f"{n_tagged} cells are tagged {tag}, not one"))
+        for cell in chapter.cells.cells:
+            tags = cell.metadata.get("tags", [])
+            if ("mystnb" in cell.metadata or "claims" in tags) and "hide-input" not in tags:
+                complaints.append(
+                    say(f"code that draws or claims lacks the tag hide-input: {cell.source[:40]!r}")
+                )
         executed = chapter.executed()
         if executed is None:
             continue

@@ -192,6 +192,16 @@ PACKAGE = Path("src/regularity")
         ),
         (
             structure.check_anatomy,
+            lambda book: replace(book / SOURCE, '"hide-input", "thumbnail"', '"thumbnail"'),
+            "lacks the tag hide-input",
+        ),
+        (
+            structure.check_anatomy,
+            lambda book: replace(book / SOURCE, '"claims", "hide-input"', '"claims"'),
+            "lacks the tag hide-input",
+        ),
+        (
+            structure.check_anatomy,
             lambda book: change_notebook(book, lambda cells: cells[2].metadata.mystnb.image.update(alt="")),
             "alt text",
         ),

@@ -155,7 +155,7 @@ def test_derivatives_are_those_of_the_objective_written_out(name):
 @every_problem
 def test_the_hessian_s_eigenvalues_lie_between_the_bounds(name):
     problem, theta, x = CASES[name]
-    convexity = problem.curvature(theta).convexity
+    convexity, smoothness = problem.curvature(theta)
     for point in (x, x / 100):  # near zero the potentials are at their steepest
         product = problem.hessian(point, theta)
         unit = torch.eye(x.numel(), dtype=torch.float64).reshape(-1, *x.shape)
@@ -224,7 +224,7 @@ def test_the_lower_solver_finds_the_minimiser_of_scipy(name):
 
 def test_momentum_is_worth_the_root_of_the_condition_number():
     problem, theta, _ = CASES["total variation"]
-    convexity = problem.curvature(theta).convexity
+    convexity, smoothness = problem.curvature(theta)
     solution = solve_lower(problem, theta, problem.noisy, accuracy=1e-8)
     rate = math.log(smoothness / 1e-8 * 10)  # twice of it for the distance; gradient descent pays L/μ of it
     assert solution.n_iterations < 2 * math.sqrt(smoothness / convexity) * rate

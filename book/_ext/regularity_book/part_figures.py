@@ -126,7 +126,7 @@ def _hypergradient_errors() -> str:
     ]
     return _chart(
         list(counts),
-        [("unrolled", "grey", unrolled, None, -10), ("implicit", "accent", implicit, None, 24), *flat],
+        [("unrolled", "grey", unrolled, None, 18), ("implicit", "accent", implicit, None, 20), *flat],
         labels=("gradient steps, and products with the Hessian", "relative error"),
         ticks=(range(10, 61, 10), range(-6, 1)),
         log=True,
