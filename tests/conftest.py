@@ -99,7 +99,7 @@ def write_tiny_book(root: Path) -> Path:
     write(root / "notebooks" / "stein" / "tiny.gpu.yaml", "n_draws: 1000\n")
     write(root / "notebooks" / "stein" / "tiny.paper.yaml", "n_draws: 2000\nscale: 2.0\n")
     write(root / "src" / "regularity" / "stein" / "tiny.py", '"""The method."""\n\nvalue = 1\n')
-    write(root / "src" / "regularity" / "foundations" / "noise.py", '"""Noise."""\n\nlevel = 1\n')
+    write(root / "src" / "regularity" / "foundations" / "checks.py", '"""Checks."""\n\nlevel = 1\n')
     write(root / "src" / "regularity" / "lab" / "claims.py", '"""Claims."""\n')
     write(root / "tests" / "stein" / "test_tiny.py", '"""Its test."""\n')
     return root

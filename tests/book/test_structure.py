@@ -60,9 +60,9 @@ PACKAGE = Path("src/regularity")
         (
             structure.check_import_directions,
             lambda book: append(
-                book / PACKAGE / "foundations/noise.py", "from regularity.stein import tiny\n"
+                book / PACKAGE / "foundations/checks.py", "from regularity.stein import tiny\n"
             ),
-            "noise.py imports regularity.stein",
+            "checks.py imports regularity.stein",
         ),
         (
             structure.check_import_directions,

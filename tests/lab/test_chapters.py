@@ -56,7 +56,7 @@ def test_a_chapter_tells_its_title_files_and_parameters(tiny_book):
         ("src/regularity/stein/tiny.py", '"""The method."""', '"""A method."""  # of ours', False),
         ("notebooks/stein/tiny.py", "= 100", "= 101", True),
         ("src/regularity/stein/tiny.py", "value = 1", "value = 2", True),
-        ("src/regularity/foundations/noise.py", "level = 1", "level = 2", False),
+        ("src/regularity/foundations/checks.py", "level = 1", "level = 2", False),
     ],
 )
 def test_prose_makes_no_new_version_and_code_does(tiny_book, file, old, new, changes):
@@ -74,10 +74,10 @@ def test_runs_differ_by_parameters_and_by_all_they_import(tiny_book):
     plain = digest({})
     assert digest({"seed": 1}) != plain
     assert digest({"seed": 1, "scale": 2}) == digest({"scale": 2, "seed": 1})
-    foundation = tiny_book / "src/regularity/foundations/noise.py"
-    foundation.write_text('"""Noise, told anew."""\n\nlevel = 1\n')
+    foundation = tiny_book / "src/regularity/foundations/checks.py"
+    foundation.write_text('"""Checks, told anew."""\n\nlevel = 1\n')
     assert digest({}) == plain
-    foundation.write_text('"""Noise."""\n\nlevel = 2\n')
+    foundation.write_text('"""Checks."""\n\nlevel = 2\n')
     assert digest({}) != plain
 
 

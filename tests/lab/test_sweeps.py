@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,10 @@ def wait_for(condition, seconds: float = 120) -> None:
 
 def start(book: Path, *arguments: str) -> subprocess.Popen:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([*TOOL, *arguments], cwd=book, env=QUIET, start_new_session=True, **pipes)
+    # A shell's background jobs ignore interrupts, and what they start inherits it: the tests may run in one.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    session = {"start_new_session": True, "preexec_fn": heed}
+    return subprocess.Popen([*TOOL, *arguments], cwd=book, env=QUIET, **session, **pipes)
 
 
 def test_a_grid_has_every_combination_once(tiny_book):

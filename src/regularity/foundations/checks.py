@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def check_positive(name: str, value: float | Tensor) -> None:
+def check_positive(name: str, value: int | float | Tensor) -> None:
     """Refuse a parameter that is not a positive, finite number (or tensor of such numbers).
 
     Parameters
@@ -25,7 +25,7 @@ def check_positive(name: str, value: float | Tensor) -> None:
         raise ValueError(f"{name} must be positive and finite; got {given}")
 
 
-def check_at_least(name: str, value: float, least: float) -> None:
+def check_at_least(name: str, value: int | float, least: int | float) -> None:
     """Refuse a count, or another number, that is too small.
 
     Parameters
