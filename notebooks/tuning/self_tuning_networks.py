@@ -871,8 +871,9 @@ print(f"{'final values':32}{'':>8}{plain_text[2][1].mean():>8.3f}")
 # two fresh ones had been seen: they had asked for a gain on each split, or for two standard errors, and with
 # {glue:text}`self-tuning-networks-splits` splits both pass and fail by chance. Now they ask for a lower mean. Ridge
 # regression got twice the steps when two of five recorded seeds had shown a run that shoots past the optimum and is not back
-# in time. The seeds in the ledger were run after all that. Where a row does not hold on each of them, it is single runs that
-# go astray: a convolutional network, say, that is slow to begin, and whose shift is tuned up while it learns nothing.
+# in time. The ledger counts those five seeds, run again, and five that nobody had seen. Where a row does not hold on each of
+# them, it is single runs that go astray: a ridge regression that ends just above the bound, or a convolutional network that
+# is slow to begin, and whose shift is tuned up while it learns nothing.
 
 
 # %% tags=["claims", "hide-input"]
