@@ -15,12 +15,8 @@ from skimage.restoration import denoise_tv_chambolle
 
 from regularity.foundations.proximal import denoise_total_variation, forward_gradient, lengths
 from regularity.stein.free_discontinuity import find_jumps, lifted_mumford_shah, mumford_shah_on_a_line
+from tests.draws import seeded
 from tests.peers import lifted_cone
-
-
-def seeded() -> torch.Generator:
-    """Every comparison draws its own data, the same at each number of threads."""
-    return torch.Generator().manual_seed(0)
 
 
 def test_lifted_problem_to_one_per_cent(compare: Callable[..., None]) -> None:

@@ -24,6 +24,7 @@ from regularity.stein.noise2score import (
     perturbation_schedule,
     sample_patches,
 )
+from tests.draws import seeded
 from tests.peers import import_deepinv
 
 deepinv = import_deepinv()
@@ -43,11 +44,6 @@ TRAIN = [
 TRAIN += ["motorcycle_left", "china", "flower"]
 TEST = ["camera", "chelsea", "coffee", "moon", "gravel"]
 PSNR = f"PSNR in dB after {N_STEPS} steps"
-
-
-def seeded(seed: int) -> torch.Generator:
-    """Return a fresh generator."""
-    return torch.Generator().manual_seed(seed)
 
 
 class Backbone(nn.Module):

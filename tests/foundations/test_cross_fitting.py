@@ -4,10 +4,7 @@ import pytest
 import torch
 
 from regularity.foundations.cross_fitting import cross_fit
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.draws import seeded
 
 
 @pytest.mark.parametrize(("n_units", "n_folds"), [(10, 5), (11, 5), (7, 7), (9, 2)])

@@ -17,10 +17,7 @@ from regularity.foundations.hypergradients import (
     neumann_series,
     unrolled_hypergradient,
 )
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.draws import random
 
 
 def spread_matrix(n, condition):

@@ -7,10 +7,7 @@ import pytest
 import torch
 
 from regularity.foundations.networks import Noise2NoiseUNet, UNet, apply_to_any_size
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.draws import seeded
 
 
 def images(*shape, seed=0, dtype=torch.float64):

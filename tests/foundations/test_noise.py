@@ -17,15 +17,12 @@ from regularity.foundations.noise import (
     standard_normal_like,
     undo_stabilisation,
 )
+from tests.draws import seeded
 
 LAWS = {
     "gaussian": lambda x, p: stats.norm(x, p),
     "gamma": lambda x, p: stats.gamma(p, scale=x / p),
 }
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize(("family", "parameter"), [("gaussian", 0.1), ("gamma", 30.0)])

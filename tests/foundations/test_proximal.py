@@ -14,15 +14,7 @@ from regularity.foundations.proximal import (
     project_ball,
     shrink,
 )
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
-
+from tests.draws import random, seeded
 
 # --- Differences --------------------------------------------------------------------------------------------------
 

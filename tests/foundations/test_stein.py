@@ -20,6 +20,7 @@ from regularity.foundations.stein import (
     tweedie_gaussian,
     tweedie_poisson,
 )
+from tests.draws import seeded
 from tests.peers import import_deepinv
 
 deepinv = import_deepinv()
@@ -27,10 +28,6 @@ deepinv = import_deepinv()
 
 def tensor(*values):
     return torch.tensor(values, dtype=torch.float64)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 # --- Conjugate priors ---------------------------------------------------------------------------------------------

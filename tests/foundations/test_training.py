@@ -15,12 +15,9 @@ import torch
 from regularity.foundations.networks import UNet
 from regularity.foundations.noise import standard_normal_like
 from regularity.foundations.training import fit, run_side_by_side
+from tests.draws import seeded
 
 SCHEDULES = ["one_cycle", "constant", "halfway_tenth"]
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 class Point(torch.nn.Module):

@@ -30,13 +30,10 @@ from regularity.stein.compound_binomials import (
     strength_grid,
     sure_curve,
 )
+from tests.draws import seeded
 
 RATES = np.array([0.0, 0.003, 0.1, 0.35, 0.5, 0.77, 1.0])
 STRENGTHS = strength_grid(0.1, 1000.0, 30)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def tensor(values):

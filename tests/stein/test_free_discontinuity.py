@@ -26,11 +26,8 @@ from regularity.stein.free_discontinuity import (
     project_paraboloid,
     sure_of_candidates,
 )
+from tests.draws import seeded
 from tests.peers import solve_lifted_cone
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def uniform(*shape, seed=0):

@@ -46,13 +46,10 @@ from regularity.stein.noise2score import (
     sure_loss,
     total_variation,
 )
+from tests.draws import seeded
 from tests.peers import import_deepinv
 
 deepinv = import_deepinv()
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def uniform(*shape, seed=0):

@@ -25,15 +25,7 @@ from regularity.tuning.inexact_bilevel import (
     maid,
     solve_lower,
 )
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
-
+from tests.draws import random, seeded
 
 START = random(6, seed=8)
 

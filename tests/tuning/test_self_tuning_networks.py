@@ -37,10 +37,7 @@ from regularity.tuning.self_tuning_networks import (
     training_step,
     validation_step,
 )
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.draws import seeded
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -573,10 +570,8 @@ def test_the_warm_up_and_the_ratio_of_steps_are_kept():
         generator=seeded(),
     )
     moved = history.unconstrained[:, 0, 0].diff().abs() > 0
-    assert (moved.nonzero()[:, 0] + 2).tolist() == [
-        7,
-        10,
-    ]  # the third step after the warm-up of four, the sixth
+    # The third step after the warm-up of four, and the sixth.
+    assert (moved.nonzero()[:, 0] + 2).tolist() == [7, 10]
 
 
 def test_weights_end_at_each_runs_best_evaluation():

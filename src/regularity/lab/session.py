@@ -39,6 +39,7 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+    # torch raises the first for a name it does not know, the second where there is no cuda, the third where no mps.
     except (RuntimeError, AssertionError, NotImplementedError):
         there = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         raise ValueError(f"device must be one of {', '.join(there)} on this machine; got {name!r}") from None
