@@ -10,6 +10,7 @@ import torch
 
 from regularity.lab.claims import (
     Claim,
+    NotChecked,
     Rule,
     above,
     at_least,
@@ -17,12 +18,17 @@ from regularity.lab.claims import (
     below,
     between,
     claims_of,
-    count_reproduced,
-    format_measurement,
-    show_claims,
+    count_verdicts,
 )
+from regularity.lab.estimates import Estimate
+from regularity.lab.verdicts import show_claims, summarise_verdicts
 
 NAN, INF = math.nan, math.inf
+
+
+def claim(text="c", paper="p", measured=1.0, rule=above(0), kind="exact", source="ours"):  # noqa: B008
+    """A claim that is stated rightly but for what a test changes."""
+    return Claim(text, paper, measured, rule, kind, source=source)
 
 
 @pytest.mark.parametrize(
@@ -93,17 +99,22 @@ def test_a_rule_is_told_in_words(rule, words):
         (lambda: at_least(1, partly=-INF), "no value could fail"),
         (lambda: between(0, 1, partly=(0.2, 2)), "partly must be weaker"),
         (lambda: above(0, standard_errors=-1), "standard_errors must be"),
-        (lambda: Claim(" ", "p", 1.0, above(0), "exact"), "text must say"),
-        (lambda: Claim("c", "p", None, above(0), "exact"), "measured must be a number"),
-        (lambda: Claim("c", "p", 1.0, None, "exact"), "rule must come from"),
-        (lambda: Claim("c", "p", 1.0, above(0), "likely"), "kind must be"),
-        (lambda: Claim("c", "p", 1.0, above(0), "exact", -0.1), "uncertainty must not be negative"),
+        (lambda: claim(text=" "), "text must say"),
+        (lambda: claim(measured=None), "measured must be a number"),
+        (lambda: claim(rule=None), "rule must come from"),
+        (lambda: claim(kind="likely"), "kind must be one of exact, statistical, qualitative; got 'likely'"),
+        (lambda: claim(source="theirs"), "source must be one of paper, implied, ours; got 'theirs'"),
+        (lambda: claim(kind="statistical"), "an Estimate with an error for a statistical claim"),
+        (lambda: claim(measured=Estimate(1.0), kind="statistical"), "for a statistical claim"),
+        (lambda: claim(rule=above(0, standard_errors=2)), "for a rule in standard errors"),
         (
-            lambda: Claim("c", "p", 1.0, above(0, standard_errors=2), "statistical"),
-            "uncertainty must be given",
+            lambda: claim(measured=Estimate(1, unit="dB"), rule=above(0, unit="s")),
+            "one unit; got 'dB' and 's'",
         ),
+        (lambda: NotChecked("c", "p", ""), "reason must say something"),
+        (lambda: NotChecked("", "p", "r"), "text must say something"),
         (lambda: show_claims([]), "claims must not be empty"),
-        (lambda: show_claims([Claim("c", "p", 1.0, above(0), "exact")] * 2), "words of its own"),
+        (lambda: show_claims([claim()] * 2), "words of its own"),
     ],
 )
 def test_a_claim_stated_wrongly_is_refused(make, message):
@@ -111,56 +122,72 @@ def test_a_claim_stated_wrongly_is_refused(make, message):
         make()
 
 
-@pytest.mark.parametrize("value", [2, np.float32(2), np.array(2.0), torch.tensor(2.0), True + 1])
+@pytest.mark.parametrize("value", [2, np.float32(2), np.array(2.0), torch.tensor(2.0), True + 1, Estimate(2)])
 def test_a_measurement_may_be_any_kind_of_number(value):
-    assert Claim("c", "p", value, at_least(2), "exact").verdict == "reproduced"
+    assert claim(measured=value, rule=at_least(2)).verdict == "reproduced"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        ((1.23456, 0.051, "dB"), "1.23 ± 0.05 dB"),
-        ((-12.3456, 1.2), "−12 ± 1"),
-        ((0.07654,), "0.0765"),
-        ((1234.56,), "1235"),
-        ((3.2e-13,), "3.2e−13"),
-        ((0.0,), "0.00"),
-        ((None,), "not a number"),
-        ((NAN, 1.0), "not a number"),
-    ],
-)
-def test_measurements_are_written_with_the_digits_they_have(arguments, text):
-    assert format_measurement(*arguments) == text
+def test_the_unit_stands_with_the_number_or_with_the_rule():
+    for stated in (
+        claim(measured=Estimate(2, unit="dB"), rule=at_least(1)),
+        claim(measured=2, rule=at_least(1, unit="dB")),
+    ):
+        assert stated.as_dict()["unit"] == "dB"
+        assert stated.as_dict()["rule"] == "≥ 1 dB"
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """What `show_claims` displays."""
-    caught = []
-    monkeypatch.setattr("IPython.display.display", lambda data, **options: caught.append((data, options)))
-    return caught
+CLAIMS = [
+    Claim("It <holds>", "+1", Estimate(2.0, 0.1), at_least(1, unit="dB"), "statistical", source="paper"),
+    Claim("It fails", "+2", NAN, at_least(1), "exact", source="ours", revised="from 2 to 1"),
+    NotChecked("It scales", "“to millions”", "no such data here"),
+]
 
 
 def test_a_notebook_keeps_what_machines_read(shown):
-    claims = [
-        Claim("It <holds>", "+1", 2.0, at_least(1, unit="dB"), "statistical", 0.1),
-        Claim("It fails", "+2", NAN, at_least(1), "exact"),
-    ]
-    show_claims(claims)
-    data, options = shown[0]
-    output = nbformat.v4.new_output("display_data", data, metadata=options["metadata"])
+    show_claims(CLAIMS)
+    data, metadata = shown[0]
+    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_markdown_cell("x"), nbformat.v4.new_code_cell("y", outputs=[output])]
     )
     read = claims_of(json.loads(nbformat.writes(notebook)))
-    assert [(row["claim"], row["verdict"], row["cell"]) for row in read] == [
-        ("It <holds>", "reproduced", 1),
-        ("It fails", "not reproduced", 1),
+    assert [(row["claim"], row["verdict"], row["source"], row["cell"]) for row in read] == [
+        ("It <holds>", "reproduced", "paper", 1),
+        ("It fails", "not reproduced", "ours", 1),
+        ("It scales", "not checked", "paper", 1),
     ]
-    assert read[0]["measured"] == 2.0
+    assert (read[0]["measured"], read[0]["error"]) == (2.0, 0.1)
     assert read[1]["measured"] is None
-    assert count_reproduced(read) == 1
+    assert [row["revised"] for row in read] == ["", "from 2 to 1", ""]
+
+
+def test_totals_count_the_papers_claims_that_were_checked():
+    records = [stated.as_dict() for stated in CLAIMS]
+    assert count_verdicts(records, "paper") == {
+        "reproduced": 1,
+        "partly": 0,
+        "not reproduced": 0,
+        "not checked": 1,
+    }
+    assert sum(count_verdicts(records).values()) == 3
+    assert summarise_verdicts(records) == (
+        "1 of the paper's 1 checked claims reproduced; ours 0 of 1; 1 not checked"
+    )
+
+
+def test_the_table_tells_all_that_is_kept(shown):
+    show_claims(CLAIMS)
+    data, _ = shown[0]
     assert "It &lt;holds&gt;" in data["text/html"]
-    assert "reproduced: 1 of 2" in data["text/plain"]
-    for verdict in ("✓ reproduced", "✗ not reproduced"):
-        assert verdict in data["text/plain"]
+    assert 'id="claim-3"' in data["text/html"]
+    for kind in ("text/html", "text/plain"):
+        text = data[kind].replace("&nbsp;", " ")
+        for words in (
+            "✓ reproduced",
+            "✗ not reproduced",
+            "– not checked",
+            "2.0 ± 0.1 dB",
+            "no such data here",
+            "rule revised: from 2 to 1",
+        ):
+            assert words in text

@@ -1,7 +1,6 @@
-"""What a notebook uses to speak to its reader: claims and verdicts, numbers, sources, figures, devices.
+"""What a notebook uses to speak to its reader: a session, estimates, claims, numbers, figures, tables, sources.
 
 Importing this package loads neither torch nor matplotlib: each name is imported when it is first asked for.
-How chapters are found, executed and run at other sizes is in its modules `chapters`, `execution` and `cli`.
 """
 
 import lazy_loader
@@ -9,9 +8,13 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "claims": ["Claim", "above", "at_least", "at_most", "below", "between", "show_claims"],
-        "figures": ["ACCENT", "BASELINE", "PALETTE", "figure", "use_book_style"],
-        "session": ["progress", "resolve_device", "seeded_generator"],
-        "telling": ["glue_number", "glue_text", "show"],
+        "claims": ["Claim", "NotChecked", "above", "at_least", "at_most", "below", "between"],
+        "estimates": ["Estimate", "mean", "paired_difference", "ratio"],
+        "figures": ["ACCENT", "BASELINE", "PALETTE", "figure"],
+        "glued": ["glue"],
+        "session": ["Session", "begin", "progress", "resolve_device"],
+        "sources": ["show"],
+        "tables": ["table"],
+        "verdicts": ["show_claims"],
     },
 )

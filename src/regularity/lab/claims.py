@@ -1,19 +1,21 @@
-"""Claims of a paper, the rules that judge them, and the table of verdicts.
+"""Claims of a paper and the rules that judge them.
 
 A claim is words, one measured number and a rule that was fixed before the run. Its verdict is a function of these
 and never raises, whatever a reader's parameters make of the number; a claim that is stated wrongly does.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, Literal, get_args
 
-Verdict = Literal["reproduced", "partly", "not reproduced"]
+from regularity.lab.estimates import Estimate
+
+Verdict = Literal["reproduced", "partly", "not reproduced", "not checked"]
 Kind = Literal["exact", "statistical", "qualitative"]
+Source = Literal["paper", "implied", "ours"]
 
-SIGNS: Mapping[str, str] = {"reproduced": "✓", "partly": "◐", "not reproduced": "✗"}
+SIGNS: Mapping[Verdict, str] = {"reproduced": "✓", "partly": "◐", "not reproduced": "✗", "not checked": "–"}
 METADATA_KEY = "regularity_claims"
 
 
@@ -68,21 +70,21 @@ class Rule:
         low = -math.inf if self.partly_low is None else self.partly_low
         return low, math.inf if self.partly_high is None else self.partly_high
 
-    def judge(self, measured: float, uncertainty: float | None = None) -> Verdict:
+    def judge(self, measured: float, error: float | None = None) -> Verdict:
         """Give the verdict on a measurement.
 
         Parameters
         ----------
         measured
             The number; one that is not finite is *not reproduced*.
-        uncertainty
+        error
             Its standard error, where the rule asks for a distance in standard errors.
 
         Returns
         -------
         The verdict.
         """
-        margin = self.standard_errors * (uncertainty or 0.0) if self.standard_errors else 0.0
+        margin = self.standard_errors * (error or 0.0) if self.standard_errors else 0.0
         if not (math.isfinite(measured) and math.isfinite(margin)):
             return "not reproduced"
 
@@ -211,164 +213,179 @@ def between(
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, what was measured, and the rule that judges it.
+    """A claim, what was measured, and the rule that judges it.
 
     Attributes
     ----------
     text
-        The claim, in words.
+        The claim, in words that stand alone.
     paper
-        The paper's own figure, in words ("+0.34 dB on BSD68"; "exact" for a theorem).
+        The paper's own words or figure, quoted briefly ("+0.34 dB on BSD68"; "exact" for a theorem).
     measured
-        One number. A claim about several conditions measures the worst of them.
+        One number, an `Estimate` with its standard error where the kind is "statistical". A claim about several
+        conditions measures the worst of them.
     rule
         The bounds, fixed before the run.
     kind
-        "exact" (mathematics, to rounding), "statistical" (with an uncertainty) or "qualitative".
-    uncertainty
-        Standard error of the measurement, or None.
+        "exact" (mathematics, to rounding), "statistical" (another seed gives another number) or "qualitative" (a
+        shape or an order, put into a number).
+    source
+        Whose claim it is: "paper" (in its own words), "implied" (follows from what the paper says) or "ours".
+    revised
+        What was changed in the rule after a seed had been seen; empty where nothing was. It is then judged on other
+        seeds, and the ledger marks it.
 
     Raises
     ------
     ValueError
-        If the claim is stated wrongly: no words, no measurement, no rule, an unknown kind, a negative uncertainty,
-        or a rule that counts in standard errors without one.
+        If the claim is stated wrongly: no words, no measurement, no rule, an unknown kind or source, a statistical
+        claim without a standard error, a rule in standard errors without one, or two different units.
     """
 
     text: str
     paper: str
-    measured: float
+    measured: Estimate | float
     rule: Rule
     kind: Kind
-    uncertainty: float | None = None
+    _: KW_ONLY
+    source: Source
+    revised: str = ""
 
     def __post_init__(self) -> None:
-        if not self.text.strip():
-            raise ValueError("text must say what is claimed; got nothing")
+        _check_words("text", self.text)
         if self.measured is None:
             raise ValueError(f"measured must be a number; got None for {self.text!r}")
         if not isinstance(self.rule, Rule):
             raise ValueError(
                 f"rule must come from at_least, at_most, ...; got {self.rule!r} for {self.text!r}"
             )
-        if self.kind not in ("exact", "statistical", "qualitative"):
-            raise ValueError(f"kind must be exact, statistical or qualitative; got {self.kind!r}")
-        object.__setattr__(self, "measured", float(self.measured))
-        if self.uncertainty is not None:
-            object.__setattr__(self, "uncertainty", float(self.uncertainty))
-            if self.uncertainty < 0:
-                raise ValueError(
-                    f"uncertainty must not be negative; got {self.uncertainty} for {self.text!r}"
-                )
-        elif self.rule.standard_errors:
+        _check_choice("kind", self.kind, get_args(Kind))
+        _check_choice("source", self.source, get_args(Source))
+        estimate = self.measured if isinstance(self.measured, Estimate) else Estimate(self.measured)
+        if estimate.error is None and (self.kind == "statistical" or self.rule.standard_errors):
+            why = "a statistical claim" if self.kind == "statistical" else "a rule in standard errors"
             raise ValueError(
-                f"uncertainty must be given for a rule in standard errors; got None for {self.text!r}"
+                f"measured must be an Estimate with an error for {why}; got none for {self.text!r}"
             )
+        units = {estimate.unit, self.rule.unit} - {""}
+        if len(units) > 1:
+            raise ValueError(
+                f"measured and rule must have one unit; got {estimate.unit!r} and {self.rule.unit!r}"
+            )
+        unit = "".join(units)
+        object.__setattr__(self, "measured", replace(estimate, unit=unit))
+        object.__setattr__(self, "rule", replace(self.rule, unit=unit))
 
     @property
     def verdict(self) -> Verdict:
         """What the rule says of the measurement."""
-        return self.rule.judge(self.measured, self.uncertainty)
+        return self.rule.judge(self.measured.value, self.measured.error)
 
     def as_dict(self) -> dict[str, Any]:
         """Write the claim as JSON can hold it; numbers that are not finite become None.
 
         Returns
         -------
-        claim, paper, measured, uncertainty, rule, kind, verdict, unit.
+        claim, paper, source, measured, error, unit, rule, kind, verdict, revised, reason.
+        """
+        error = self.measured.error
+        return {
+            "claim": self.text,
+            "paper": self.paper,
+            "source": self.source,
+            "measured": _rounded(self.measured.value),
+            "error": None if error is None else _rounded(error),
+            "unit": self.measured.unit,
+            "rule": self.rule.describe(),
+            "kind": self.kind,
+            "verdict": self.verdict,
+            "revised": self.revised,
+            "reason": "",
+        }
+
+
+@dataclass(frozen=True)
+class NotChecked:
+    """A claim of the paper that cannot be checked here: it stands in the table with the reason, and counts nowhere.
+
+    Attributes
+    ----------
+    text
+        The claim, in words that stand alone.
+    paper
+        The paper's own words or figure.
+    reason
+        Why it cannot be checked at this size, or without what.
+
+    Raises
+    ------
+    ValueError
+        If there are no words, or no reason.
+    """
+
+    text: str
+    paper: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        _check_words("text", self.text)
+        _check_words("reason", self.reason)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Write the claim as JSON can hold it.
+
+        Returns
+        -------
+        The keys of `Claim.as_dict`; nothing is measured, and the verdict is "not checked".
         """
         return {
             "claim": self.text,
             "paper": self.paper,
-            "measured": _rounded(self.measured),
-            "uncertainty": None if self.uncertainty is None else _rounded(self.uncertainty),
-            "rule": self.rule.describe(),
-            "kind": self.kind,
-            "verdict": self.verdict,
-            "unit": self.rule.unit,
+            "source": "paper",
+            "measured": None,
+            "error": None,
+            "unit": "",
+            "rule": "",
+            "kind": "",
+            "verdict": "not checked",
+            "revised": "",
+            "reason": self.reason,
         }
+
+
+def _check_words(name: str, words: str) -> None:
+    if not words.strip():
+        raise ValueError(f"{name} must say something; got nothing")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
 
 
 def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def format_measurement(measured: float | None, uncertainty: float | None = None, unit: str = "") -> str:
-    """Write a measurement with the digits that its uncertainty leaves: "1.23 ± 0.05 dB".
-
-    Parameters
-    ----------
-    measured
-        The number; None where it was not finite.
-    uncertainty
-        Its standard error, or None: then three significant digits are shown.
-    unit
-        Appended.
-
-    Returns
-    -------
-    The text.
-
-    Examples
-    --------
-    >>> from regularity.lab.claims import format_measurement
-    >>> format_measurement(1.23456, 0.051, "dB")
-    '1.23 ± 0.05 dB'
-    """
-    if measured is None or not math.isfinite(measured):
-        return "not a number"
-
-    def digits(value: float, significant: int) -> int:
-        return max(0, significant - 1 - math.floor(math.log10(abs(value)))) if value else 2
-
-    if measured != 0 and not 1e-4 <= abs(measured) < 1e5:
-        text = f"{measured:.1e}"
-    elif uncertainty is not None and math.isfinite(uncertainty) and uncertainty > 0:
-        places = min(digits(uncertainty, 1), 6)
-        text = f"{measured:.{places}f} ± {uncertainty:.{places}f}"
-    else:
-        text = f"{measured:.{digits(measured, 3)}f}"
-    return f"{text} {unit}".rstrip().replace("-", "−")
-
-
-def show_claims(claims: Sequence[Claim]) -> None:
-    """Show the table of verdicts, and leave it in the notebook for machines to read.
-
-    Parameters
-    ----------
-    claims
-        All claims of the chapter.
-
-    Raises
-    ------
-    ValueError
-        If there is no claim, or two have the same words.
-    """
-    from IPython.display import display
-
-    if not claims:
-        raise ValueError("claims must not be empty")
-    texts = [claim.text for claim in claims]
-    if len(set(texts)) < len(texts):
-        raise ValueError(f"each claim must have words of its own; got {texts}")
-    records = [claim.as_dict() for claim in claims]
-    bundle = {"text/plain": _as_text(records), "text/html": _as_html(records)}
-    display(bundle, raw=True, metadata={METADATA_KEY: records})
-
-
-def count_reproduced(records: Sequence[Mapping[str, Any]]) -> int:
-    """Count the claims whose verdict is *reproduced*.
+def count_verdicts(records: Iterable[Mapping[str, Any]], *sources: Source) -> dict[Verdict, int]:
+    """Count the verdicts of claims.
 
     Parameters
     ----------
     records
         Claims as `Claim.as_dict` writes them.
+    sources
+        Whose claims to count; none: all.
 
     Returns
     -------
-    Their number.
+    The number of each verdict, in the order of `SIGNS`; those that did not occur are 0.
     """
-    return sum(record["verdict"] == "reproduced" for record in records)
+    counts: dict[Verdict, int] = dict.fromkeys(SIGNS, 0)
+    for record in records:
+        if not sources or record["source"] in sources:
+            counts[record["verdict"]] += 1
+    return counts
 
 
 def claims_of(notebook: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -390,49 +407,3 @@ def claims_of(notebook: Mapping[str, Any]) -> list[dict[str, Any]]:
         for output in cell.get("outputs", [])
         for record in output.get("metadata", {}).get(METADATA_KEY, [])
     ]
-
-
-def _as_text(records: Sequence[Mapping[str, Any]]) -> str:
-    lines = []
-    for number, record in enumerate(records, 1):
-        measured = format_measurement(record["measured"], record["uncertainty"], record["unit"])
-        lines += [
-            f"{number}. {record['claim']} [{record['kind']}]",
-            f"   paper: {record['paper']} | measured: {measured} | rule: {record['rule']}",
-            f"   {SIGNS[record['verdict']]} {record['verdict']}",
-        ]
-    return "\n".join([*lines, f"reproduced: {count_reproduced(records)} of {len(records)}"])
-
-
-def _as_html(records: Sequence[Mapping[str, Any]]) -> str:
-    heads = ["claim", "the paper", "measured", "rule", "verdict"]
-    rows = []
-    for number, record in enumerate(records, 1):
-        measured = format_measurement(record["measured"], record["uncertainty"], record["unit"])
-        kind = f'<br><small class="claim-kind">{record["kind"]}</small>'
-        rows.append(
-            f'<tr><th scope="row">{number}. {escape(record["claim"])}{kind}</th><td>{escape(record["paper"])}</td>'
-            f"<td>{escape(measured)}</td><td>{escape(record['rule'])}</td><td>{badge(record['verdict'])}</td></tr>"
-        )
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    summary = f"{count_reproduced(records)} of {len(records)} claims reproduced"
-    return (
-        f'<table class="claims"><caption>{summary}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
-
-
-def badge(verdict: str) -> str:
-    """Write a verdict as a badge that does not rest on colour alone.
-
-    Parameters
-    ----------
-    verdict
-        "reproduced", "partly" or "not reproduced".
-
-    Returns
-    -------
-    HTML.
-    """
-    css_class = verdict.replace(" ", "-")
-    return f'<span class="verdict verdict-{css_class}">{SIGNS[verdict]}&nbsp;{verdict}</span>'
