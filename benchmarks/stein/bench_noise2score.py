@@ -15,8 +15,8 @@ from regularity.data import centre_crop, load_photographs
 from regularity.foundations.metrics import psnr
 from regularity.foundations.networks import UNet
 from regularity.foundations.noise import add_gaussian_noise
-from regularity.foundations.stein import tweedie_gaussian
 from regularity.foundations.training import fit, run_side_by_side
+from regularity.foundations.tweedie import tweedie_gaussian
 from regularity.stein.noise2score import (
     ardae_loss,
     as_score,

@@ -72,7 +72,7 @@ from scipy.stats import binom
 
 from regularity.data import load_rand_health, load_star98
 from regularity.foundations.cross_fitting import cross_fit
-from regularity.foundations.stein import sure_binomial
+from regularity.foundations.risk import sure_binomial
 from regularity.lab import (
     ACCENT,
     BASELINE,
@@ -980,7 +980,7 @@ lines = panels[0].legend(loc="lower left")
 #    with weights $p$ and $1 - p$, and subtract the same with weights one half. Which weights give the rule an estimate
 #    that is exact at $p = 0.1$? Would you use it?
 # 3. **Common events.** The form for rare events fails for common ones. Build its mirror image out of
-#    {func}`~regularity.foundations.stein.sure_binomial` by exchanging successes and failures, in two lines, and add it
+#    {func}`~regularity.foundations.risk.sure_binomial` by exchanging successes and failures, in two lines, and add it
 #    to {numref}`fig-compound-binomials-bias`.
 # 4. **A useless prediction.** Replace the ridge predictions by uniform random numbers. Predict $\hat\lambda$ and the
 #    error in each design, then run. Which design is hurt?

@@ -95,7 +95,7 @@ from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filt
 
 from regularity.data import load_disparity, load_nile
 from regularity.foundations.proximal import denoise_total_variation, forward_gradient, lengths
-from regularity.foundations.stein import monte_carlo_divergence, sure_gaussian
+from regularity.foundations.risk import monte_carlo_divergence, sure_gaussian
 from regularity.foundations.training import run_side_by_side
 from regularity.lab import (
     ACCENT,

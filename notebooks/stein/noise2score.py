@@ -110,15 +110,9 @@ from regularity.data import block_mean, centre_crop, load_bsd68, load_photograph
 from regularity.foundations.metrics import psnr
 from regularity.foundations.networks import Noise2NoiseUNet, UNet, apply_to_any_size
 from regularity.foundations.noise import ADD_NOISE
-from regularity.foundations.stein import (
-    TWEEDIE,
-    exact_divergence,
-    sure_gaussian,
-    tweedie_gamma,
-    tweedie_gaussian,
-    tweedie_poisson,
-)
+from regularity.foundations.risk import exact_divergence, sure_gaussian
 from regularity.foundations.training import fit, run_side_by_side
+from regularity.foundations.tweedie import TWEEDIE, tweedie_gamma, tweedie_gaussian, tweedie_poisson
 from regularity.lab import (
     ACCENT,
     BASELINE,

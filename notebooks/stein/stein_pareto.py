@@ -82,7 +82,7 @@ from pymoo.optimize import minimize
 
 from regularity.foundations.gaussian_processes import confidence_bound
 from regularity.foundations.metrics import hypervolume
-from regularity.foundations.stein import median_bandwidth, stein_variational_direction
+from regularity.foundations.particles import median_bandwidth, stein_variational_direction
 from regularity.foundations.training import run_side_by_side
 from regularity.lab import (
     ACCENT,
@@ -392,7 +392,7 @@ show(tchebycheff, select_batch, acquire_from_pareto_set, optimise)
 # the paper's motive to let the preferences of a step move together, by Stein variational gradient descent
 # {cite:p}`liu2016stein`. That method is Stein's identity once more, in the last of the forms that {doc}`/book/parts/stein`
 # lists. It moves particles by the average of their drives, weighted by a kernel, plus the kernel's gradient, which pushes
-# them apart ({func}`~regularity.foundations.stein.stein_variational_direction`). Here the particles are the preferences,
+# them apart ({func}`~regularity.foundations.particles.stein_variational_direction`). Here the particles are the preferences,
 # and the kernel compares their values. The authors' is *local*. Preferences $i$ and $j$ are compared in one objective
 # alone, the active one $k_j$ of the second:
 #
@@ -904,7 +904,7 @@ label = both[0].set_ylabel("objective 2")
 # 2. **A larger crowd.** Set `n_preferences` to 40. If the weights help because ten preferences are a noisy sample, what
 #    becomes of the advantage over the uncoupled twin?
 # 3. **The other bandwidth.** In {func}`~regularity.stein.stein_pareto.objective_kernel` set the `power` of
-#    {func}`~regularity.foundations.stein.median_bandwidth` to 1, as Stein variational gradient descent has it. What
+#    {func}`~regularity.foundations.particles.median_bandwidth` to 1, as Stein variational gradient descent has it. What
 #    happens to the weights' variation, and on ZDT2 to the collapse?
 # 4. **The global kernel.** Replace `SVH_PSL` by `replace(SVH_PSL, kernel="global")` in `methods`. Is the local kernel,
 #    a point of the paper, better?

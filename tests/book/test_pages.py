@@ -153,7 +153,7 @@ def test_api_pages_follow_the_modules(tmp_path: Path) -> None:
 
 def test_signatures_are_those_of_the_source() -> None:
     from regularity.foundations.networks import UNet
-    from regularity.foundations.stein import sure_gaussian
+    from regularity.foundations.risk import sure_gaussian
     from regularity.stein.noise2score import NoiseEstimate
 
     def signature(what: str, obj: object) -> tuple[str, str | None]:

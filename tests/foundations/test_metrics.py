@@ -168,6 +168,30 @@ def test_hypervolume_counts_neither_order_nor_dominated_points_nor_axes(m):
 
 
 @pytest.mark.parametrize("m", [2, 3, 4])
+def test_nothing_is_dominated_by_exactly_nothing(m):
+    """A comparison with zero decides whether a set says anything: it must not be left to rounding."""
+    beyond = points(50, 20, m) / 1.2 + 0.1
+    beyond[..., -1] = 1.0  # on the border: each point dominates a set of measure zero
+    assert (hypervolume(beyond, ones(m)) == 0).all()
+    assert hypervolume(torch.empty(0, m), ones(m)) == 0
+    assert hypervolume(torch.full((1, m), torch.inf), ones(m)) == 0
+    if m < 4:
+        front, candidates = points(50, 20, m), points(50, 9, m, seed=3)
+        covered = (front[:, None] <= candidates[:, :, None]).all(dim=-1).any(dim=-1)
+        gains = hypervolume_improvement(candidates, front, ones(m))
+        assert covered.any()
+        assert (gains[covered | (candidates >= 1).any(dim=-1)] == 0).all()
+
+
+def test_hypervolume_keeps_type_and_batch():
+    sets = points(2, 3, 5, 2)
+    volumes = hypervolume(sets.float(), ones(2).float().expand(2, 3, 2))
+    assert volumes.dtype == torch.float32
+    torch.testing.assert_close(volumes, hypervolume(sets, ones(2)).float())
+    assert volumes.shape == (2, 3)
+
+
+@pytest.mark.parametrize("m", [2, 3, 4])
 def test_nondominated_points_are_the_first_front_of_pymoo(m):
     sets = (5 * points(4, 30, m)).round()  # with ties and repetitions
     for one, found in zip(sets, nondominated(sets), strict=True):
@@ -198,9 +222,16 @@ def test_images_must_hold_the_window_of_ssim():
 
 @pytest.mark.bad_input
 def test_hypervolume_of_two_or_three_objectives():
-    with pytest.raises(ValueError, match="hypervolume is exact for two or three objectives; got 4"):
-        hypervolume(points(3, 4), ones(4))
+    with pytest.raises(ValueError, match="points must have two objectives or more; got 1"):
+        hypervolume(points(3, 1), ones(1))
+    with pytest.raises(ValueError, match="points must have two or three objectives; got 4"):
+        hypervolume_improvement(points(2, 4), points(4, 4), ones(4))
     with pytest.raises(ValueError, match="reference must have one entry an objective, 3; got 2"):
         hypervolume_improvement(points(2, 3), points(4, 3), ones(2))
     with pytest.raises(ValueError, match="reference must have one entry an objective, 2; got 3"):
         hypervolume(points(4, 2), ones(3))
+    for bad in (torch.nan, -torch.inf):
+        with pytest.raises(ValueError, match="points must be numbers above −∞; got NaN or −∞"):
+            hypervolume(torch.tensor([[0.5, bad]]), torch.ones(2))
+    with pytest.raises(ValueError, match="reference must be finite"):
+        hypervolume(points(4, 2), torch.tensor([1.0, torch.inf]).double())

@@ -13,6 +13,7 @@ from regularity.foundations.proximal import (
     lengths,
     project_ball,
     shrink,
+    total_variation,
 )
 from tests.draws import random, seeded
 
@@ -103,6 +104,21 @@ def test_shrinking_minimises_its_objective():
 
 
 # --- Total variation ----------------------------------------------------------------------------------------------
+
+
+def test_total_variation_of_patterns_by_hand():
+    """A step of height 3 across 4 rows, a chessboard, and a slope that is steep both ways."""
+    step = torch.zeros(4, 5, dtype=torch.float64)
+    step[:, 2:] = 3
+    board = (torch.arange(4)[:, None] + torch.arange(5)).double() % 2
+    slope = 3 * torch.arange(4.0).double()[:, None] + 4 * torch.arange(5.0).double()
+    grids = torch.stack([step, board, slope])
+    edges = torch.tensor([12, 4 * 4 + 3 * 5, 3 * 15 + 4 * 16]).double()
+    lengths_of = torch.tensor([12, 12 * 2**0.5 + 4 + 3, 12 * 5 + 3 * 3 + 4 * 4]).double()
+    torch.testing.assert_close(total_variation(grids, 2), lengths_of)
+    torch.testing.assert_close(total_variation(grids, 2, form="anisotropic"), edges)
+    torch.testing.assert_close(total_variation(grids, 2, form="mean"), torch.tensor([12 / 16, 2, 7]).double())
+    torch.testing.assert_close(total_variation(grids[0, 0], 1), torch.tensor(3.0).double())
 
 
 def test_total_variation_agrees_with_a_cone_solver():

@@ -1,4 +1,4 @@
-"""The fit loop against Adam written out in NumPy and torch's own schedules; interruptions against a fit without."""
+"""The training loop against Adam written out in NumPy and torch's schedules; interruptions against a fit without."""
 
 import math
 import signal
@@ -14,10 +14,10 @@ import torch
 
 from regularity.foundations.networks import UNet
 from regularity.foundations.noise import standard_normal_like
-from regularity.foundations.training import fit, run_side_by_side
+from regularity.foundations.training import Best, fit, run_side_by_side, train
 from tests.draws import seeded
 
-SCHEDULES = ["one_cycle", "constant", "halfway_tenth"]
+SCHEDULES = ["one_cycle", "constant", "halfway_tenth", "cosine"]
 
 
 class Point(torch.nn.Module):
@@ -52,6 +52,8 @@ def written_out_schedule(schedule, peak, n_steps):
         return [(peak, 0.9)] * n_steps
     if schedule == "halfway_tenth":
         return [(peak if step < n_steps // 2 else peak / 10, 0.9) for step in range(n_steps)]
+    if schedule == "cosine":
+        return [(cosine(peak, 0, step / n_steps), 0.9) for step in range(n_steps)]
     turn, rates = (
         0.3 * n_steps - 1,
         [],
@@ -100,6 +102,7 @@ def test_fit_is_torch_by_hand(schedule):
         "one_cycle": lambda: torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.05, total_steps=n_steps),
         "constant": lambda: torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0),
         "halfway_tenth": lambda: torch.optim.lr_scheduler.StepLR(optimiser, step_size=12, gamma=0.1),
+        "cosine": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=n_steps),
     }[schedule]()
     for _ in range(n_steps - 1):  # StepLR would drop a second time at step 24
         optimiser.zero_grad()
@@ -147,6 +150,60 @@ def test_steps_are_counted_from_zero_and_wrapped():
 
     fit(point, loss, n_steps=5, learning_rate=0.1, generator=seeded(), steps=bar)
     assert counted == wrapped == [0, 1, 2, 3, 4]
+
+
+# --- The loop, and the best weights -------------------------------------------------------------------------------
+
+
+def test_runs_side_by_side_are_observed_when_it_is_due_and_the_last_time():
+    seen, wrapped = [], []
+
+    def bar(steps):
+        for step in steps:
+            wrapped.append(step)
+            yield step
+
+    losses = train(
+        lambda step: torch.tensor([1.0, 2.0]) * step,
+        n_steps=7,
+        observe=lambda losses: seen.append(losses.clone()),
+        every=3,
+        steps=bar,
+    )
+    expected = torch.arange(7.0)[:, None] * torch.tensor([1.0, 2.0])
+    assert torch.equal(losses, expected)
+    assert [len(part) for part in seen] == [3, 6, 7]
+    assert all(torch.equal(part, expected[: len(part)]) for part in seen)
+    assert wrapped == list(range(7))
+
+
+def test_a_loop_goes_on_behind_what_is_done():
+    taken = []
+
+    def update(step):
+        taken.append(step)
+        return torch.tensor(float(step))
+
+    done = torch.tensor([5.0, 6.0])
+    assert train(update, n_steps=4, done=done).tolist() == [5, 6, 2, 3]
+    assert taken == [2, 3]
+    assert torch.equal(train(update, n_steps=2, done=done), done)
+    assert taken == [2, 3]
+
+
+def test_each_run_ends_with_the_weights_of_its_own_best_evaluation():
+    values = torch.tensor([[3.0, 1.0, math.nan], [2.0, 1.0, math.nan], [4.0, 5.0, 7.0], [9.0, 8.0, math.nan]])
+    weights, biases = torch.zeros(3, 2), torch.zeros(3)
+    best = Best([weights, biases], n_runs=3)
+    for index, value in enumerate(values):
+        weights.fill_(index)
+        biases.fill_(10 * index)
+        best.keep(value)
+    best.restore()
+    chosen = torch.tensor([1.0, 1.0, 2.0])  # the later of equals, and never an evaluation without a value
+    assert torch.equal(weights, chosen[:, None].expand(3, 2))
+    assert torch.equal(biases, 10 * chosen)
+    assert best.lowest.tolist() == [2, 1, 7]
 
 
 # --- Interruptions ------------------------------------------------------------------------------------------------
@@ -330,11 +387,18 @@ def test_leaving_early_drops_what_has_not_started():
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("name", ["n_steps", "learning_rate", "checkpoint_every"])
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("n_steps", "at least 1"),
+        ("learning_rate", "positive and finite"),
+        ("checkpoint_every", "at least 1"),
+    ],
+)
 @pytest.mark.parametrize("bad", [0, -3, math.nan])
-def test_sizes_must_be_positive(name, bad):
+def test_sizes_must_be_positive(name, rule, bad):
     options = {"n_steps": 5, "learning_rate": 0.1, "generator": seeded(), name: bad}
-    with pytest.raises(ValueError, match=f"{name} must be positive; got {bad}"):
+    with pytest.raises(ValueError, match=f"{name} must be {rule}; got {bad}"):
         fit(Point(), lambda _: torch.zeros(()), **options)
 
 
@@ -375,6 +439,43 @@ def test_a_loss_that_is_not_a_number_is_named_with_its_step():
 
     with pytest.raises(FloatingPointError, match="the loss is nan at step 103; try a smaller learning_rate"):
         fit(point, loss, n_steps=1000, learning_rate=0.01, generator=seeded())
+
+
+@pytest.mark.bad_input
+def test_the_run_that_diverged_is_named():
+    with pytest.raises(FloatingPointError, match="the loss of run 1 is inf at step 4; try a smaller"):
+        train(lambda step: torch.tensor([0.0, 1.0 if step < 4 else math.inf]), n_steps=9)
+    with pytest.raises(ValueError, match="every must be at least 1; got 0"):
+        train(lambda step: torch.zeros(2), n_steps=9, every=0)
+    with pytest.raises(ValueError, match="every weight must have a leading axis of 3 runs"):
+        Best([torch.zeros(3, 2), torch.zeros(2, 3)], n_runs=3)
+
+
+@pytest.mark.bad_input
+def test_a_loss_that_was_never_a_number_is_not_blamed_on_the_learning_rate():
+    """An empty batch has no mean."""
+    point, empty = Point(), torch.empty(0)
+
+    def loss(step):
+        return quartic(point.position) + empty.mean()
+
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step 0; no update .* look at the data"):
+        fit(point, loss, n_steps=10, learning_rate=0.01, generator=seeded())
+
+
+@pytest.mark.bad_input
+def test_a_schedule_is_chosen_by_its_name():
+    with pytest.raises(
+        ValueError, match=r"schedule must be one of .*; got 'onecycle'; did you mean 'one_cycle'"
+    ):
+        fit(
+            Point(),
+            lambda _: torch.zeros(()),
+            n_steps=5,
+            learning_rate=0.1,
+            generator=seeded(),
+            schedule="onecycle",
+        )
 
 
 @pytest.mark.bad_input

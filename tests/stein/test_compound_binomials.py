@@ -9,7 +9,7 @@ from scipy import optimize, stats
 from sklearn.linear_model import Ridge
 
 from regularity.foundations.cross_fitting import cross_fit
-from regularity.foundations.stein import binomial_variance, sure_binomial, sure_gaussian
+from regularity.foundations.risk import binomial_variance, sure_binomial, sure_gaussian
 from regularity.stein.compound_binomials import (
     Measurements,
     arcsine,

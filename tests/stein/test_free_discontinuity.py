@@ -14,7 +14,7 @@ from scipy.stats import binned_statistic_dd
 
 from regularity.data import load_nile
 from regularity.foundations.proximal import denoise_total_variation
-from regularity.foundations.stein import sure_gaussian
+from regularity.foundations.risk import sure_gaussian
 from regularity.stein.free_discontinuity import (
     cast_to_grid,
     find_jumps,

@@ -1,6 +1,6 @@
 """Noise2Score against Gaussian data, quadrature, sums by hand, invariances, scikit-image and deepinv.
 
-Tweedie's formulas have their own tests in `tests/foundations/test_stein.py`, the noise in `test_noise.py` beside it.
+Tweedie's formulas have their own tests in `tests/foundations/test_tweedie.py`, the noise in `test_noise.py`.
 """
 
 import itertools
@@ -21,14 +21,9 @@ from regularity.foundations.noise import (
     standard_normal_like,
     undo_stabilisation,
 )
-from regularity.foundations.stein import (
-    exact_divergence,
-    sure_gaussian,
-    tweedie_gamma,
-    tweedie_gaussian,
-    tweedie_poisson,
-)
+from regularity.foundations.risk import exact_divergence, sure_gaussian
 from regularity.foundations.training import fit
+from regularity.foundations.tweedie import tweedie_gamma, tweedie_gaussian, tweedie_poisson
 from regularity.stein.noise2score import (
     ardae_loss,
     ardae_residual,

@@ -18,7 +18,7 @@ def _estimated_risk() -> str:
     """Soft thresholding of a sparse signal: its error, and what Stein's identity says of it without the signal."""
     import torch
 
-    from regularity.foundations.stein import sure_gaussian
+    from regularity.foundations.risk import sure_gaussian
 
     generator = torch.Generator().manual_seed(0)
     signal = torch.zeros(1, 1000, dtype=torch.float64)

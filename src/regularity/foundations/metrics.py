@@ -1,10 +1,15 @@
 """How good an answer is: image quality by scikit-image's measures, and hypervolume of sets of objective values."""
 
+import math
+
+import moocore
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
+
+from regularity.foundations.checks import check_finite
 
 
 def _pairs(estimate: Tensor, truth: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -91,10 +96,11 @@ def ssim(estimate: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"]) ->
     )
 
 
-def _check_objectives(points: Tensor, reference: Tensor) -> None:
+def _check_objectives(points: Tensor, reference: Tensor, most: int | float = math.inf) -> None:
     m = points.shape[-1]
-    if m not in (2, 3):
-        raise ValueError(f"hypervolume is exact for two or three objectives; got {m}")
+    if not 2 <= m <= most:
+        allowed = "two or three objectives" if most == 3 else "two objectives or more"
+        raise ValueError(f"points must have {allowed}; got {m}")
     if reference.shape[-1] != m:
         raise ValueError(f"reference must have one entry an objective, {m}; got {reference.shape[-1]}")
 
@@ -152,7 +158,7 @@ def hypervolume_improvement(
     ----------
     Emmerich, Yang, Deutz, Wang and Fonseca (2016), A multicriteria generalization of Bayesian global optimization.
     """
-    _check_objectives(front, reference)
+    _check_objectives(front, reference, most=3)
     left, right, bottom, top, heights = _staircases(front, reference)
     first, second = candidates[..., :1], candidates[..., 1, None, None]
     third = candidates[..., 2:] if candidates.shape[-1] == 3 else torch.zeros_like(first)
@@ -165,23 +171,24 @@ def hypervolume_improvement(
 def hypervolume(
     points: Float[Tensor, "*batch n m"], reference: Float[Tensor, "*#batch m"]
 ) -> Float[Tensor, "*batch"]:
-    """Volume that a set of points dominates, within a reference point.
+    """Volume that a set of points dominates, within a reference point; moocore computes it.
 
     Parameters
     ----------
     points
-        Objective values, two or three objectives, minimised.
+        Objective values, two objectives or more, minimised; bounded below.
     reference
         Point that bounds the volume; points beyond it add nothing.
 
     Returns
     -------
-    The volume, exact; 0 where no point dominates `reference`.
+    The volume, exact; 0, and nothing else, where no point dominates `reference`. No gradient flows.
 
     Raises
     ------
     ValueError
-        If there are neither two nor three objectives, or `reference` has another number of them.
+        If there are fewer than two objectives, `reference` has another number of them, or an entry is NaN, −∞ or, of
+        `reference`, infinite.
 
     References
     ----------
@@ -193,9 +200,18 @@ def hypervolume(
     tensor(0.7500)
     """
     _check_objectives(points, reference)
-    corner = torch.minimum(points.amin(dim=-2), reference)
-    free = hypervolume_improvement(corner[..., None, :], points, reference)
-    return (reference - corner).prod(dim=-1) - free[..., 0]
+    check_finite("reference", reference)
+    if not bool((points > -torch.inf).all()):
+        raise ValueError("points must be numbers above −∞; got NaN or −∞")
+    batch = points.shape[:-2]
+    sets = points.detach().double().cpu().numpy().reshape(math.prod(batch), *points.shape[-2:])
+    corners = reference.detach().double().cpu().expand(*batch, -1).numpy().reshape(len(sets), -1)
+    inside = (sets < corners[:, None]).all(axis=-1)
+    volumes = [
+        moocore.hypervolume(one[kept], ref=corner) if kept.any() else 0.0
+        for one, kept, corner in zip(sets, inside, corners, strict=True)
+    ]
+    return torch.tensor(volumes, dtype=points.dtype, device=points.device).reshape(batch)
 
 
 def nondominated(points: Float[Tensor, "*batch n m"]) -> Bool[Tensor, "*batch n"]:

@@ -1,28 +1,182 @@
-"""One fit loop for the whole book: explicit randomness, checkpoint and resume, several trainings side by side."""
+"""One training loop for the whole book: explicit randomness, best weights kept, checkpoint and resume."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
 
-from regularity.foundations.checks import check_at_least
+from regularity.foundations.checks import check_at_least, check_positive
+from regularity.foundations.choices import choose
 
 T = TypeVar("T")
-Schedule = Literal["one_cycle", "constant", "halfway_tenth"]
+Schedule = Literal["one_cycle", "constant", "halfway_tenth", "cosine"]
 
 
-def _scheduler(
-    optimiser: torch.optim.Optimizer, schedule: Schedule, learning_rate: float, n_steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if schedule == "one_cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=n_steps)
-    drops = [max(n_steps // 2, 1)] if schedule == "halfway_tenth" else []
-    return torch.optim.lr_scheduler.MultiStepLR(optimiser, drops, gamma=0.1)
+def _one_cycle(optimiser: Optimizer, n_steps: int) -> LRScheduler:
+    return lr_scheduler.OneCycleLR(
+        optimiser, [group["lr"] for group in optimiser.param_groups], total_steps=n_steps
+    )
+
+
+def _cosine(optimiser: Optimizer, n_steps: int) -> LRScheduler:
+    return lr_scheduler.LambdaLR(optimiser, lambda step: (1 + math.cos(math.pi * step / n_steps)) / 2)
+
+
+SCHEDULES: Mapping[str, Callable[[Optimizer, int], LRScheduler]] = MappingProxyType(
+    {
+        "one_cycle": _one_cycle,
+        "constant": lambda optimiser, n_steps: lr_scheduler.LambdaLR(optimiser, lambda step: 1.0),
+        "halfway_tenth": lambda optimiser, n_steps: lr_scheduler.MultiStepLR(
+            optimiser, [max(n_steps // 2, 1)], gamma=0.1
+        ),
+        "cosine": _cosine,
+    }
+)
+
+
+def train(
+    update: Callable[[int], Float[Tensor, "*runs"]],
+    *,
+    n_steps: int,
+    observe: Callable[[Tensor], None] | None = None,
+    every: int = 100,
+    done: Float[Tensor, " steps *runs"] | None = None,
+    steps: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Float[Tensor, " n_steps *runs"]:
+    """Run a training: update, look that the losses stay finite, observe now and then.
+
+    `fit` is this loop with Adam and a checkpoint. Use it as it stands where an update is more than one gradient of
+    one loss, or where several runs train side by side.
+
+    Parameters
+    ----------
+    update
+        Takes a step, counted from 0, and returns its loss: a number, or one a run.
+    n_steps
+        Number of steps.
+    observe
+        Called with the losses so far, one a step, after every `every` steps and after the last: to evaluate, to keep
+        the best weights (`Best`), to write a checkpoint.
+    every
+        Steps between two observations.
+    done
+        Losses of the steps that an earlier call has done; this one goes on behind them.
+    steps
+        Wraps the steps: a progress bar.
+
+    Returns
+    -------
+    The loss at each step, where it was computed.
+
+    Raises
+    ------
+    ValueError
+        If `n_steps` or `every` is below 1.
+    FloatingPointError
+        If a loss stops being finite; the message names the step, and the run where there are several.
+
+    Examples
+    --------
+    >>> def halve(step):
+    ...     return torch.tensor(0.5**step)
+    >>> train(halve, n_steps=3, observe=lambda losses: print("steps:", len(losses)), every=2)
+    steps: 2
+    steps: 3
+    tensor([1.0000, 0.5000, 0.2500])
+    """
+    check_at_least("n_steps", n_steps, 1)
+    check_at_least("every", every, 1)
+    first = 0 if done is None else len(done)
+    history, looked_at = None, first
+    for step in steps(range(first, n_steps)):
+        loss = update(step).detach()
+        if history is None:
+            history = loss.new_full((n_steps, *loss.shape), math.nan)
+            if done is not None:
+                history[:first] = done
+        history[step] = loss
+        n_done = step + 1
+        observes = n_done % every == 0 or n_done == n_steps
+        # Looking at every value would make a GPU wait at each step; what is observed is never a broken training.
+        if observes or n_done % 100 == 0:
+            _check_finite(history, looked_at, n_done)
+            looked_at = n_done
+        if observes and observe is not None:
+            observe(history[:n_done])
+    return done if history is None else history
+
+
+def _check_finite(history: Tensor, first: int, last: int) -> None:
+    broken = torch.nonzero(~torch.isfinite(history[first:last]))
+    if len(broken):
+        step, *run = broken[0].tolist()
+        step += first
+        value = history[(step, *run)].item()
+        whose = f" of run {run[0]}" if run else ""
+        advice = (
+            "try a smaller learning_rate"
+            if step
+            else "no update has been made yet, so look at the data, the batches and the first weights"
+        )
+        raise FloatingPointError(f"the loss{whose} is {value} at step {step}; {advice}")
+
+
+class Best:
+    """The weights of the best evaluation so far, of each of several runs that train side by side.
+
+    Parameters
+    ----------
+    weights
+        Parameters, all with a leading axis of runs.
+    n_runs
+        Number of runs.
+
+    Raises
+    ------
+    ValueError
+        If a weight lacks the axis of runs.
+
+    Examples
+    --------
+    >>> weights = torch.tensor([[1.0], [1.0]])
+    >>> best = Best([weights], n_runs=2)
+    >>> best.keep(torch.tensor([3.0, 3.0]))
+    >>> _ = weights.copy_(torch.tensor([[2.0], [2.0]]))
+    >>> best.keep(torch.tensor([1.0, 4.0]))  # better for the first run alone
+    >>> best.restore()
+    >>> weights[:, 0]
+    tensor([2., 1.])
+    """
+
+    def __init__(self, weights: Iterable[Tensor], n_runs: int) -> None:
+        self._weights = list(weights)
+        if any(weight.ndim == 0 or len(weight) != n_runs for weight in self._weights):
+            raise ValueError(f"every weight must have a leading axis of {n_runs} runs")
+        self._kept = [weight.detach().clone() for weight in self._weights]
+        self.lowest = torch.full((n_runs,), math.inf, device=self._weights[0].device)
+
+    @torch.no_grad()
+    def keep(self, values: Float[Tensor, " runs"]) -> None:
+        """Keep the present weights of the runs whose value is at most their lowest so far (for a score: minus it)."""
+        better = values <= self.lowest
+        self.lowest = torch.where(better, values, self.lowest)
+        for kept, weight in zip(self._kept, self._weights, strict=True):
+            kept[better] = weight[better]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the best weights back."""
+        for kept, weight in zip(self._kept, self._weights, strict=True):
+            weight.copy_(kept)
 
 
 def fit(
@@ -53,7 +207,7 @@ def fit(
     generator
         Source of randomness of `loss`; its state is part of the checkpoint.
     schedule
-        ``"one_cycle"``, ``"constant"``, or ``"halfway_tenth"`` (a tenth from the middle on).
+        "one_cycle", "constant", "halfway_tenth" (a tenth from the middle on), or "cosine" (half a cosine down to 0).
     betas
         Adam's averaging constants. The one-cycle schedule moves the first from 0.95 to 0.85 and back instead.
     checkpoint
@@ -71,8 +225,8 @@ def fit(
     Raises
     ------
     ValueError
-        If `n_steps`, `learning_rate` or `checkpoint_every` is not positive, or the checkpoint belongs to
-        another fit.
+        If `n_steps`, `learning_rate` or `checkpoint_every` is not positive, there is no such schedule, or the
+        checkpoint belongs to another fit.
     FloatingPointError
         If the loss stops being finite; the message names the step.
 
@@ -90,17 +244,13 @@ def fit(
     >>> print(f"slope {line.weight.item():.1f}, intercept {line.bias.item():.1f}")
     slope 2.0, intercept 1.0
     """
-    for name, value in (
-        ("n_steps", n_steps),
-        ("learning_rate", learning_rate),
-        ("checkpoint_every", checkpoint_every),
-    ):
-        if not value > 0:
-            raise ValueError(f"{name} must be positive; got {value}")
+    check_at_least("n_steps", n_steps, 1)
+    check_positive("learning_rate", learning_rate)
+    check_at_least("checkpoint_every", checkpoint_every, 1)
+    schedule_of = choose("schedule", schedule, SCHEDULES)
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=betas, fused=True)
-    scheduler = _scheduler(optimiser, schedule, learning_rate, n_steps)
+    scheduler = schedule_of(optimiser, n_steps)
     device = next(network.parameters()).device
-    history = torch.full((n_steps,), torch.nan, device=device)
     settings = {
         "n_steps": n_steps,
         "learning_rate": learning_rate,
@@ -108,7 +258,7 @@ def fit(
         "betas": list(betas),
     }
 
-    first = 0
+    history = None
     path = Path(checkpoint) if checkpoint is not None else None
     if path is not None and path.exists():
         saved = torch.load(path, map_location=device, weights_only=True)
@@ -123,47 +273,38 @@ def fit(
         optimiser.load_state_dict(saved["optimiser"])
         scheduler.load_state_dict(saved["scheduler"])
         generator.set_state(saved["generator"].cpu())
-        history, first = saved["history"], saved["step"]
+        history = saved["history"][: saved["step"]]
 
-    for step in steps(range(first, n_steps)):
+    def update(step: int) -> Tensor:
         optimiser.zero_grad(set_to_none=True)
         value = loss(step)
         value.backward()
         optimiser.step()
         scheduler.step()
-        history[step] = value.detach()
-        done = step + 1
-        saves = path is not None and (done % checkpoint_every == 0 or done == n_steps)
-        # Looking at every value would make a GPU wait at each step; a checkpoint is never one of a broken fit.
-        if saves or done % 100 == 0 or done == n_steps:
-            _check_finite(history[:done])
-        if saves:
-            _save_atomically(
-                path,
-                {
-                    "settings": settings,
-                    "network": network.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "scheduler": scheduler.state_dict(),
-                    "generator": generator.get_state(),
-                    "history": history,
-                    "step": done,
-                },
-            )
-    return history.cpu()
+        return value
+
+    def save(losses: Tensor) -> None:
+        _save_atomically(
+            path,
+            {
+                "settings": settings,
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "generator": generator.get_state(),
+                "history": losses.clone(),
+                "step": len(losses),
+            },
+        )
+
+    observe = save if path is not None else None
+    return train(
+        update, n_steps=n_steps, observe=observe, every=checkpoint_every, done=history, steps=steps
+    ).cpu()
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: values.shape for name, values in state.items()}
-
-
-def _check_finite(history: Float[Tensor, " n"]) -> None:
-    broken = torch.nonzero(~torch.isfinite(history))
-    if len(broken):
-        step = int(broken[0])
-        raise FloatingPointError(
-            f"the loss is {history[step].item()} at step {step}; try a smaller learning_rate"
-        )
 
 
 def _save_atomically(path: Path, state: dict) -> None:

@@ -3,7 +3,7 @@
 Yan Chen and Lihua Lei, "Compound Estimation for Binomials", 2025, arXiv 2512.25042.
 
 `proportions` and `differences` turn counts into unbiased values with unbiased variances; `sure_curve` estimates the
-risk of every strength of linear shrinkage, and `choose_by_sure` takes the best (`regularity.foundations.stein` holds
+risk of every strength of linear shrinkage, and `choose_by_sure` takes the best (`regularity.foundations.risk` holds
 the estimate for rules that are not linear). Below them stand the predictions that one may shrink to, and the
 empirical Bayes and plug-in rules it is compared with.
 """
@@ -22,7 +22,7 @@ from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
 from regularity.foundations.checks import check_positive
-from regularity.foundations.stein import binomial_variance, check_counts
+from regularity.foundations.risk import binomial_variance, check_counts
 
 Predictor = Callable[[Int[Tensor, " train"], Int[Tensor, " held_out"]], Float[Tensor, "*draws held_out"]]
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from regularity.foundations.checks import check_at_least, check_finite, check_positive
 from regularity.foundations.proximal import divergence, forward_gradient, lengths, shrink
-from regularity.foundations.stein import monte_carlo_divergence
+from regularity.foundations.risk import monte_carlo_divergence
 
 # --- The functional, and its exact minimiser on a line -----------------------------------------------------------
 

@@ -4,7 +4,7 @@ Kwanyoung Kim and Jong Chul Ye, "Noise2Score: Tweedie's Approach to Self-Supervi
 Images", NeurIPS 2021, arXiv 2106.07009.
 
 Step 1 learns the score of the noisy images (`ardae_loss`). Step 2 is Tweedie's formula, which has no weights
-(`regularity.foundations.stein`). Step 3 finds an unknown noise parameter by a scan
+(`regularity.foundations.tweedie`). Step 3 finds an unknown noise parameter by a scan
 (`estimate_noise_parameter`). Below them stand the self-supervised and classical methods it is compared with.
 """
 
@@ -30,7 +30,7 @@ from regularity.foundations.noise import (
     standard_normal_like,
     undo_stabilisation,
 )
-from regularity.foundations.stein import monte_carlo_divergence, sure_gaussian
+from regularity.foundations.risk import monte_carlo_divergence, sure_gaussian
 
 ImageMap = Callable[[Tensor], Tensor]
 

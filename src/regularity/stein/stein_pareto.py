@@ -32,7 +32,7 @@ from regularity.foundations.gaussian_processes import (
     sample_jointly,
 )
 from regularity.foundations.metrics import hypervolume, hypervolume_improvement, nondominated
-from regularity.foundations.stein import median_bandwidth, stein_variational_direction
+from regularity.foundations.particles import median_bandwidth, stein_variational_direction
 
 # --- Problems ----------------------------------------------------------------------------------------------------
 

@@ -1,25 +1,14 @@
-"""Tweedie's formulas against conjugate priors, limits, scalings and a peer; divergences and SURE against algebra."""
+"""Tweedie's formulas against conjugate priors, limits, scalings and a peer."""
 
 import math
 import warnings
 
-import numpy as np
 import pytest
 import torch
 from scipy import integrate, stats
 from torch.special import digamma
 
-from regularity.foundations.stein import (
-    TWEEDIE,
-    exact_divergence,
-    median_bandwidth,
-    monte_carlo_divergence,
-    stein_variational_direction,
-    sure_gaussian,
-    tweedie_gamma,
-    tweedie_gaussian,
-    tweedie_poisson,
-)
+from regularity.foundations.tweedie import TWEEDIE, tweedie_gamma, tweedie_gaussian, tweedie_poisson
 from tests.draws import seeded
 from tests.peers import import_deepinv
 
@@ -169,139 +158,6 @@ def test_poisson_agrees_with_deepinv_to_second_order():
     assert errors[0] > 3 * errors[1] > 9 * errors[2]
 
 
-# --- Divergence and SURE ------------------------------------------------------------------------------------------
-
-
-def test_exact_divergence_is_the_trace_of_a_matrix():
-    matrix = torch.randn(5, 5, generator=seeded(), dtype=torch.float64)
-    rows = torch.randn(7, 5, generator=seeded(1), dtype=torch.float64)
-    divergence = exact_divergence(lambda points: points @ matrix.T, rows)
-    torch.testing.assert_close(divergence, matrix.trace().expand(7))
-
-
-def test_exact_divergence_of_a_curved_map():
-    rows = torch.randn(4, 3, generator=seeded(), dtype=torch.float64)
-    torch.testing.assert_close(exact_divergence(torch.sin, rows), torch.cos(rows).sum(dim=1))
-
-
-@pytest.mark.parametrize("forward", [False, True])
-def test_monte_carlo_divergence_is_unbiased(forward):
-    matrix = torch.randn(6, 6, generator=seeded(), dtype=torch.float64)
-    rows = torch.zeros(40_000, 6, dtype=torch.float64)
-    value = torch.zeros_like(rows) if forward else None
-    estimates = monte_carlo_divergence(
-        lambda points: points @ matrix.T, rows, value=value, generator=seeded(1)
-    )
-    standard_error = estimates.std() / math.sqrt(len(rows))
-    assert (estimates.mean() - matrix.trace()).abs() < 4 * standard_error
-
-
-def test_monte_carlo_divergence_converges_in_its_step():
-    """Along the same directions the central difference errs with the square of the step, the forward one with it."""
-    rows = torch.linspace(-1, 1, 30, dtype=torch.float64)[:, None]
-
-    def error(step, forward):
-        value = torch.exp(rows) if forward else None
-        got = monte_carlo_divergence(torch.exp, rows, step=step, value=value, generator=seeded())
-        direction = torch.randn(30, 1, generator=seeded(), dtype=torch.float64)
-        return (got - (direction**2 * torch.exp(rows)).sum(dim=1)).abs().max().item()
-
-    assert error(0.02, forward=False) / error(0.01, forward=False) == pytest.approx(4, rel=0.02)
-    assert error(0.02, forward=True) / error(0.01, forward=True) == pytest.approx(2, rel=0.05)
-
-
-def test_sure_is_unbiased_for_soft_thresholding():
-    """The mean of SURE over the noise is the true risk; both by a large sample, for a map with kinks."""
-    noise_std, threshold, d = 0.7, 0.9, 4
-    truth = tensor(0.0, 0.5, 1.5, -3.0)
-    noisy = truth + noise_std * torch.randn(100_000, d, generator=seeded(), dtype=torch.float64)
-
-    def shrink(points):
-        return torch.sign(points) * (points.abs() - threshold).clamp_min(0)
-
-    divergence = (noisy.abs() > threshold).sum(dim=1).double()
-    torch.testing.assert_close(exact_divergence(shrink, noisy[:50]), divergence[:50])
-    estimated = sure_gaussian(shrink(noisy), noisy, noise_std, divergence)
-    true = (shrink(noisy) - truth).square().sum(dim=1)
-    difference = estimated - true
-    assert difference.mean().abs() < 4 * difference.std() / math.sqrt(len(difference))
-
-
-def test_sure_takes_a_level_for_each_row():
-    noisy = torch.randn(3, 2, 2, generator=seeded(), dtype=torch.float64)
-    levels = tensor(0.1, 0.2, 0.3)
-    risk = sure_gaussian(torch.zeros_like(noisy), noisy, levels, torch.zeros(3, dtype=torch.float64))
-    expected = noisy.square().sum(dim=(1, 2)) - 4 * levels**2
-    torch.testing.assert_close(risk, expected)
-
-
-def test_sure_agrees_with_deepinv():
-    network = torch.nn.Conv2d(1, 1, 3, padding=1)
-    with torch.no_grad():
-        network.weight.copy_(torch.randn(1, 1, 3, 3, generator=seeded()) / 5)
-        network.bias.zero_()
-    noisy = torch.randn(400, 1, 6, 6, generator=seeded(1))
-    denoised = network(noisy).detach()
-    divergence = exact_divergence(
-        lambda rows: network(rows.view(-1, 1, 6, 6)).flatten(1), noisy.flatten(1)
-    ).detach()
-    ours = sure_gaussian(denoised, noisy, 0.5, divergence).mean() / 36
-    peer = deepinv.loss.SureGaussianLoss(sigma=0.5, tau=1e-2, rng=seeded(2))
-    physics = deepinv.physics.Denoising(deepinv.physics.GaussianNoise(0.5))
-    theirs = peer(y=noisy, x_net=denoised, physics=physics, model=lambda y, _: network(y)).detach()
-    # The peer draws one random direction an image: agreement up to that sampling error.
-    assert theirs.mean().item() == pytest.approx(ours.item(), abs=5 * theirs.std().item() / 20 + 1e-3)
-
-
-# --- Stein variational directions ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [2, 5, 10])
-def test_bandwidth_is_the_median_of_all_pairs(n):
-    rows = torch.randn(3, n, 2, generator=seeded(), dtype=torch.float64)
-    squares = torch.cdist(rows, rows).square()
-    medians = torch.as_tensor(np.median(squares.flatten(1).numpy(), axis=1))
-    torch.testing.assert_close(median_bandwidth(squares), medians / math.log(n))
-    doubled = median_bandwidth(squares, scale=2.0, power=2)
-    torch.testing.assert_close(doubled, 2 * medians.square() / math.log(n))
-
-
-def test_the_squared_median_is_no_measure_of_distance():
-    """Ten times the units make h a hundred times as large, as squared distances are, and h of power 2 10⁴ times."""
-    rows = torch.randn(6, 2, generator=seeded(), dtype=torch.float64)
-    squares = torch.cdist(rows, rows).square()
-    for power, factor in ((1, 100), (2, 10_000)):
-        ratio = median_bandwidth(100 * squares, power=power) / median_bandwidth(squares, power=power)
-        assert ratio.item() == pytest.approx(factor)
-
-
-def test_bandwidth_of_particles_in_one_place():
-    assert median_bandwidth(torch.zeros(4, 4)).item() == pytest.approx(5e-6)
-    assert median_bandwidth(torch.zeros(4, 4), floor=0.5).item() == 0.5
-
-
-def test_stein_variational_gradient_descent_samples_a_gaussian():
-    """Particles from far away settle at the mean and the spread of N(1, 2²), by the kernel's two terms alone."""
-    particles = torch.linspace(-9, -5, 60, dtype=torch.float64)[:, None]
-    for _ in range(1500):
-        differences = particles - particles.T
-        h = median_bandwidth(differences.square())
-        kernel = torch.exp(-differences.square() / h)
-        repulsions = (2 * kernel / h * differences).sum(dim=1, keepdim=True)  # Σ_j ∂K_ij/∂x_j
-        score = (1 - particles) / 4
-        particles = particles + 0.5 * stein_variational_direction(kernel, score, repulsions)
-    expected = stats.norm(1, 2).ppf((np.arange(60) + 0.5) / 60)
-    assert np.abs(particles[:, 0].sort().values.numpy() - expected)[6:-6].max() < 0.2
-    assert particles.mean().item() == pytest.approx(1, abs=0.02)
-    assert particles.std().item() == pytest.approx(2, abs=0.15)
-
-
-def test_direction_of_two_particles_by_hand():
-    kernel, drives = tensor(1.0, 0.5, 0.5, 1.0).view(2, 2), tensor(4.0, -2.0)[:, None]
-    direction = stein_variational_direction(kernel, drives, tensor(-1.0, 1.0)[:, None])
-    torch.testing.assert_close(direction, tensor((4 - 1 - 1) / 2, (2 - 2 + 1) / 2)[:, None])
-
-
 # --- Bad input ----------------------------------------------------------------------------------------------------
 
 GOOD = (torch.full((2, 3), 0.5), torch.zeros(2, 3))
@@ -314,10 +170,6 @@ def test_noise_level_must_be_positive(bad):
         tweedie_gaussian(*GOOD, bad)
     with pytest.raises(ValueError, match="gain must be positive and finite; got"):
         tweedie_poisson(*GOOD, bad)
-    with pytest.raises(ValueError, match="noise_std must be positive and finite; got"):
-        sure_gaussian(*GOOD, bad, torch.zeros(2))
-    with pytest.raises(ValueError, match="step must be positive and finite; got"):
-        monte_carlo_divergence(torch.sin, GOOD[0], step=bad)
 
 
 @pytest.mark.bad_input
@@ -364,15 +216,3 @@ def test_denominators_that_are_not_positive_are_clamped_and_counted():
     torch.testing.assert_close(estimate, torch.tensor([5 * 0.5 / 4, 5 * 0.5 / 0.004]))
     silent = tweedie_gamma(noisy, score, 5.0, check_denominator=False)  # warns of nothing
     torch.testing.assert_close(silent, estimate)
-
-
-@pytest.mark.bad_input
-def test_bandwidths_need_two_particles_and_positive_numbers():
-    with pytest.raises(ValueError, match="needs at least 2 particles, as log 1 = 0; got 1"):
-        median_bandwidth(torch.zeros(1, 1))
-    with pytest.raises(ValueError, match="power must be 1 or 2; got 3"):
-        median_bandwidth(torch.zeros(2, 2), power=3)
-    with pytest.raises(ValueError, match=r"scale must be positive and finite; got 0\.0"):
-        median_bandwidth(torch.zeros(2, 2), scale=0.0)
-    with pytest.raises(ValueError, match=r"floor must be positive and finite; got -1\.0"):
-        median_bandwidth(torch.zeros(2, 2), floor=-1.0)
