@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
-# The packages whose shapes are checked in tests: all but the lab, which has no tensors.
+# The packages whose shapes are checked in tests: all but the lab and the press, which have no tensors.
 comma := ,
 space := $(subst ,, )
-SHAPED := $(filter-out %.lab %.__pycache__,$(subst /,.,$(patsubst src/%/,%,$(wildcard src/regularity/*/))))
+SHAPED := $(filter-out %.lab %.press %.__pycache__,$(subst /,.,$(patsubst src/%/,%,$(wildcard src/regularity/*/))))
 HOOK := $(subst $(space),$(comma),$(strip $(SHAPED))),beartype.beartype
 
 .PHONY: book test bench lab serve execute clean help
@@ -30,7 +30,7 @@ test: .venv/.installed book  ## everything that CI runs
 	$(BIN)/pytest -n $(WORKERS) --doctest-modules --jaxtyping-packages=$(HOOK) -m "not bad_input and not site" src tests
 	$(BIN)/pytest -n $(WORKERS) -m bad_input
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
-	$(BIN)/pytest -m site
+	$(BIN)/pytest -n $(WORKERS) -m site tests/book/test_site.py
 
 .venv/.bench: .venv/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'

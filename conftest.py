@@ -1,6 +1,8 @@
-"""The examples in docstrings may say ``torch`` without importing it, as their readers have."""
+"""What all tests share: the budgets that they print, and docstrings' examples, which may say ``torch`` unimported."""
 
 import pytest
+
+pytest_plugins = ["tests.budgets"]
 
 
 @pytest.fixture(autouse=True)

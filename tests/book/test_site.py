@@ -64,10 +64,8 @@ def test_page_is_sound(context: BrowserContext, built: site._Server, path: str) 
 
 
 def test_front_door_opens_the_book(context: BrowserContext, built: site._Server) -> None:
-    page = context.new_page()
-    page.goto(built.address)
-    page.wait_for_url("**/book/index.html")
-    page.close()
+    with site.visit(context, built, "") as opened:
+        opened.page.wait_for_url("**/book/index.html")
 
 
 def test_links_and_anchors_lead_somewhere(built: site._Server) -> None:
