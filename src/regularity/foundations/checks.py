@@ -1,7 +1,158 @@
-"""What the public functions refuse alike, each with a message that names the argument and what was given."""
+"""What the public functions take and refuse alike, each refusal with the argument's name and what was given.
+
+A public function brings its tensors to one floating type at the door, by `as_floats`: whole numbers are converted,
+and no parameter is ever cast to the type of whole numbers, where 0.9 would be 0.
+"""
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+
+# --- Tensors -----------------------------------------------------------------------------------------------------
+
+
+def as_floats(
+    *,
+    finite: bool = True,
+    empty: bool = False,
+    integers: torch.dtype | None = None,
+    **tensors: Tensor | int | float | None,
+) -> tuple[Tensor | int | float | None, ...]:
+    """Bring tensors to one floating type, and refuse by name what cannot be right.
+
+    Parameters
+    ----------
+    finite
+        Whether to refuse NaN and infinity.
+    empty
+        Whether to let tensors without entries pass.
+    integers
+        The type when no tensor is floating; None: torch's default. Large counts want float64: float32 holds whole
+        numbers up to 2²⁴ only.
+    tensors
+        The arguments by name. Plain numbers and None come back as they are.
+
+    Returns
+    -------
+    The tensors in the order given, all of the widest floating type among them (0-dimensional ones count only where
+    there are no others, as in torch's own arithmetic).
+
+    Raises
+    ------
+    TypeError
+        If one is no tensor, or complex.
+    ValueError
+        If one has no entries, or one that is NaN or infinite.
+
+    Examples
+    --------
+    >>> as_floats(noisy=torch.tensor([3, 4]), noise_std=0.5)
+    (tensor([3., 4.]), 0.5)
+    """
+    given = {name: values for name, values in tensors.items() if isinstance(values, Tensor)}
+    for name, values in tensors.items():
+        if name not in given and values is not None and not isinstance(values, int | float):
+            raise TypeError(f"{name} must be a tensor; got {type(values).__name__}")
+    for name, values in given.items():
+        if values.is_complex():
+            raise TypeError(f"{name} must be real; got {values.dtype}")
+        if not empty and values.numel() == 0:
+            raise ValueError(f"{name} must have at least one entry; got shape {tuple(values.shape)}")
+    floating = [values for values in given.values() if values.is_floating_point()]
+    wide = [values.dtype for values in floating if values.ndim] or [values.dtype for values in floating]
+    dtype = _widest(wide or [integers or torch.get_default_dtype()])
+    converted = {name: values.to(dtype) for name, values in given.items()}
+    if finite:
+        for name, values in (tensors | converted).items():
+            if values is not None:
+                check_finite(name, values)
+    return tuple(converted.get(name, values) for name, values in tensors.items())
+
+
+def _widest(types: Iterable[torch.dtype]) -> torch.dtype:
+    first, *others = types
+    for other in others:
+        first = torch.promote_types(first, other)
+    return first
+
+
+def as_unit_interval(name: str, values: Tensor) -> Tensor:
+    """Take numbers between 0 and 1, as intensities and coordinates are; scaling may have rounded them just beyond.
+
+    Parameters
+    ----------
+    name
+        What the caller calls the tensor, for the message.
+    values
+        Any shape.
+
+    Returns
+    -------
+    The numbers in a floating type. What lies beyond 0 or 1 by rounding (four units in the last place) is put there.
+
+    Raises
+    ------
+    TypeError
+        If `values` is no tensor, or complex.
+    ValueError
+        If there are no entries, or one is NaN, below 0 or above 1.
+
+    Examples
+    --------
+    >>> as_unit_interval("intensities", torch.tensor([0.5, 1 + 1.2e-7]))
+    tensor([0.5000, 1.0000])
+    """
+    (values,) = as_floats(finite=False, **{name: values})
+    low, high = (end.item() for end in values.detach().aminmax())
+    slack = 4 * torch.finfo(values.dtype).eps
+    if low >= 0 and high <= 1:
+        return values
+    if low >= -slack and high <= 1 + slack:
+        return values.clamp(0, 1)
+    got = "NaN" if low != low else f"a range of [{low}, {high}]"
+    raise ValueError(f"{name} must be in [0, 1]; got {got}")
+
+
+def check_floating(name: str, values: Tensor) -> None:
+    """Refuse a tensor of whole or complex numbers. For functions in inner loops, which `as_floats` would slow down.
+
+    Parameters
+    ----------
+    name
+        What the caller calls the tensor, for the message.
+    values
+        Any shape.
+
+    Raises
+    ------
+    TypeError
+        If the type is not floating.
+    """
+    if not values.is_floating_point():
+        raise TypeError(f"{name} must be of a floating type; got {values.dtype}")
+
+
+def check_finite(name: str, values: Tensor | int | float) -> None:
+    """Refuse a number, or a tensor with an entry, that is NaN or infinite.
+
+    Parameters
+    ----------
+    name
+        What the caller calls it, for the message.
+    values
+        A number, or a tensor of any shape.
+
+    Raises
+    ------
+    ValueError
+        If an entry is not finite.
+    """
+    if not bool(torch.isfinite(torch.as_tensor(values)).all()):
+        raise ValueError(f"{name} must be finite; got NaN or infinity")
+
+
+# --- Numbers -----------------------------------------------------------------------------------------------------
 
 
 def check_positive(name: str, value: int | float | Tensor) -> None:
@@ -17,9 +168,11 @@ def check_positive(name: str, value: int | float | Tensor) -> None:
     Raises
     ------
     ValueError
-        If `value`, or any entry of it, is not positive and finite.
+        If `value`, or any entry of it, is not positive and finite, or it has no entries.
     """
     entries = torch.as_tensor(value, dtype=torch.float64)
+    if entries.numel() == 0:
+        raise ValueError(f"{name} must have at least one entry; got shape {tuple(entries.shape)}")
     if not bool((torch.isfinite(entries) & (entries > 0)).all()):
         given = value if not isinstance(value, Tensor) else f"a tensor with minimum {entries.min().item():g}"
         raise ValueError(f"{name} must be positive and finite; got {given}")
@@ -44,22 +197,3 @@ def check_at_least(name: str, value: int | float, least: int | float) -> None:
     """
     if not value >= least:
         raise ValueError(f"{name} must be at least {least}; got {value}")
-
-
-def check_finite(name: str, values: Tensor) -> None:
-    """Refuse a tensor with an entry that is NaN or infinite.
-
-    Parameters
-    ----------
-    name
-        What the caller calls the tensor, for the message.
-    values
-        Any shape.
-
-    Raises
-    ------
-    ValueError
-        If an entry is not finite.
-    """
-    if not bool(torch.isfinite(values).all()):
-        raise ValueError(f"{name} must be finite; got NaN or infinity")
