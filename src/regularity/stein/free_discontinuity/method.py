@@ -1,14 +1,12 @@
 """Free discontinuity regression: a surface that is smooth but for jumps, and where and how high the jumps are.
 
 Florian Gunsilius and David Van Dijcke, "Free Discontinuity Regression: With an Application to the Economic Effects
-of Internet Shutdowns", arXiv 2309.14630.
+of Internet Shutdowns", arXiv 2309.14630; read for this: abstract, official code, scripts of the simulations.
 
 Scattered noisy data are cast on a grid (`cast_to_grid`); a convex lifting of the Mumford-Shah functional is
-minimised over it, with a certificate (`lifted_mumford_shah`); jumps are read off (`find_jumps`); and Stein's unbiased
-risk estimate chooses the two hyperparameters (`sure_of_candidates`). `free_discontinuity_regression` does it all.
-
-Energies are those of the unit cube, whatever the number of cells: with cells of side h and D axes,
-E(u) = h^D Σ [fidelity·(u − data)² + min(|δu|²/h², boundary_price/h)], δ the forward differences.
+minimised over it (`lifted_mumford_shah`); jumps and regions are read off (`find_jumps`, `segment`); and Stein's
+unbiased risk estimate chooses the two hyperparameters (`sure_of_candidates`). `free_discontinuity_regression` does
+it all.
 """
 
 import warnings
@@ -16,121 +14,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from regularity.foundations.checks import check_at_least, check_finite, check_positive
+from regularity.foundations.checks import (
+    as_floats,
+    as_unit_interval,
+    check_at_least,
+    check_positive,
+)
 from regularity.foundations.proximal import divergence, forward_gradient, lengths, shrink
 from regularity.foundations.risk import monte_carlo_divergence
-
-# --- The functional, and its exact minimiser on a line -----------------------------------------------------------
-
-
-def mumford_shah_energy(
-    surfaces: Float[Tensor, " n *grid"],
-    data: Float[Tensor, " n *grid"],
-    fidelity: float | Float[Tensor, " n"],
-    boundary_price: float | Float[Tensor, " n"],
-) -> Float[Tensor, " n"]:
-    """Mumford-Shah energy of surfaces on a grid over the unit cube, in which an edge pays the cheaper of two prices.
-
-    Parameters
-    ----------
-    surfaces, data
-        A batch of grids with the same number of cells along each axis.
-    fidelity
-        λ, the weight of the squared distance to the data; one number, or one a grid.
-    boundary_price
-        ν, the price of a unit of boundary; one number, or one a grid.
-
-    Returns
-    -------
-    One energy a grid.
-
-    References
-    ----------
-    Mumford and Shah (1989), Optimal approximations by piecewise smooth functions; the grid's version: Strekalovskiy
-    and Cremers (2014), Real-time minimization of the piecewise smooth Mumford-Shah functional.
-    """
-    n_axes = data.ndim - 1
-    side = 1 / data.shape[1]
-    fidelity, boundary_price = (_one_a_grid(value, data) for value in (fidelity, boundary_price))
-    slopes = lengths(forward_gradient(surfaces, n_axes), 1)[:, 0] / side
-    cells = fidelity * (surfaces - data).square() + torch.minimum(slopes.square(), boundary_price / side)
-    return _total(cells, side)
-
-
-def mumford_shah_on_a_line(
-    data: Float[Tensor, " n"], fidelity: float, boundary_price: float
-) -> tuple[Float[Tensor, " n"], float]:
-    """Minimise the Mumford-Shah energy in one dimension exactly, by dynamic programming over the jumps.
-
-    Between two jumps the energy is quadratic: its minimum over a segment that ends at cell r, as a function of the
-    last value, is a parabola, which grows by one cell in closed form. All segments grow at once.
-
-    Parameters
-    ----------
-    data
-        Values on the n cells of the unit interval.
-    fidelity, boundary_price
-        λ and ν.
-
-    Returns
-    -------
-    surface
-        The minimiser, float64, on the CPU.
-    energy
-        Its energy.
-
-    Raises
-    ------
-    ValueError
-        If `fidelity` or `boundary_price` is not positive.
-
-    References
-    ----------
-    Blake and Zisserman (1987), Visual Reconstruction (the weak string).
-    """
-    check_positive("fidelity", fidelity)
-    check_positive("boundary_price", boundary_price)
-    g, n = data.double().cpu(), len(data)
-    side, pull = 1 / n, fidelity / n
-    # curvature·(u − centre)² + offset: the least energy of cells l..r given u_r = u, for every l.
-    curvature, centre, offset = (g.new_zeros(n) for _ in range(3))
-    best, first = [0.0], []
-    for r in range(n):
-        curvature = curvature / (1 + curvature * side)
-        total = curvature + pull
-        offset = offset + curvature * pull / total * (centre - g[r]).square()
-        centre = (curvature * centre + pull * g[r]) / total
-        curvature = total
-        curvature[r + 1 :], offset[r + 1 :] = 0, 0  # segments that have not begun
-        costs = torch.tensor(best, dtype=g.dtype) + offset[: r + 1] + boundary_price
-        costs[0] -= boundary_price
-        first.append(int(costs.argmin()))
-        best.append(costs[first[-1]].item())
-    joined = g.new_ones(n - 1)
-    start = first[-1]
-    while start > 0:
-        joined[start - 1] = 0
-        start = first[start - 1]
-    stiffness = torch.zeros(n, n, dtype=g.dtype)
-    edge = torch.arange(n - 1)
-    stiffness[edge, edge] += joined
-    stiffness[edge + 1, edge + 1] += joined
-    stiffness[edge, edge + 1] -= joined
-    stiffness[edge + 1, edge] -= joined
-    surface = torch.linalg.solve(pull * torch.eye(n, dtype=g.dtype) + stiffness / side, pull * g)
-    return surface, best[-1]
-
-
-def _one_a_grid(value: float | Tensor, data: Tensor) -> Tensor:
-    """A number, or one a grid, with axes of length 1 for the cells."""
-    values = torch.as_tensor(value, dtype=data.dtype, device=data.device).expand(len(data))
-    return values.reshape(-1, *[1] * (data.ndim - 1))
-
+from regularity.stein.free_discontinuity.problems import (
+    check_cubes,
+    integrate,
+    one_a_grid,
+)
 
 # --- The convex lifting ------------------------------------------------------------------------------------------
 
@@ -145,84 +49,58 @@ class LiftedSurface:
         Where the lifted function falls through ½, in the units of the data.
     lifted
         The lifted function: at label 0, its mean over bin 0, at label 1, its mean over bin 1, ..., at the last label.
+    flow
+        The calibration's horizontal part, scaled to satisfy its limit exactly; `certify` starts from it.
     primal, dual
-        Certified bounds: the minimum of the relaxed energy lies between them.
+        Bounds of the minimum *of the relaxed problem with bins*. They say nothing of `surface`, and where the bins
+        are narrower than the slope of a cell both may lie above the least energy on the grid: see `certify`.
+    relative_gap
+        (primal − dual) / primal, one a grid; 0 where both vanish, for data without any variation.
     n_iterations
         Iterations done.
     """
 
     surface: Float[Tensor, " n *grid"]
     lifted: Float[Tensor, "n levels *grid"]
+    flow: Float[Tensor, "bins n d *grid"]
     primal: Float[Tensor, " n"]
     dual: Float[Tensor, " n"]
+    relative_gap: Float[Tensor, " n"]
     n_iterations: int
 
     @property
-    def relative_gap(self) -> Float[Tensor, " n"]:
-        """(primal − dual) / primal, one a grid."""
-        return (self.primal - self.dual) / self.primal
+    def fractional(self) -> Float[Tensor, " n"]:
+        """Share of the cells whose lifted function is neither 0 nor 1 (by more than .05) at some label."""
+        at_labels = self.lifted[:, ::2]
+        return ((at_labels > 0.05) & (at_labels < 0.95)).any(dim=1).flatten(1).double().mean(dim=1)
 
 
 class LiftedState(NamedTuple):
-    """Primal variables, then dual ones. Axes: bins (or runs of bins, or inner labels), grids, D where vectors, cells.
+    """Primal variables, then dual ones. Axes: bins, runs of bins or inner labels; grids; D of vectors; cells."""
 
-    Attributes
-    ----------
-    inside
-        Mean of the lifted function over each bin.
-    above
-        The lifted function at each inner label: the mass above it.
-    breaks
-        For every run of bins, how much of the surface breaks across the whole run, a vector.
-    broken
-        For each bin, the breaks summed over the runs that hold it.
-    flow
-        Horizontal part of the calibration, a vector.
-    tilt, height
-        Its vertical part in a bin: slope, and level, of a line under a parabola.
-    low, high
-        Multipliers: the mass at the low and at the high end of a bin is not negative.
-    """
-
-    inside: Float[Tensor, "bins n *grid"]
-    above: Float[Tensor, "labels n *grid"]
-    breaks: Float[Tensor, "runs n d *grid"]
-    broken: Float[Tensor, "bins n d *grid"]
-    flow: Float[Tensor, "bins n d *grid"]
-    tilt: Float[Tensor, "bins n *grid"]
-    height: Float[Tensor, "bins n *grid"]
-    low: Float[Tensor, "bins n *grid"]
-    high: Float[Tensor, "bins n *grid"]
+    inside: Float[Tensor, "bins n *grid"]  # mean of the lifted function over each bin
+    above: Float[Tensor, "labels n *grid"]  # the lifted function at each inner label: the mass above it
+    breaks: Float[Tensor, "runs n d *grid"]  # how much of the surface breaks across each whole run of bins
+    broken: Float[Tensor, "bins n d *grid"]  # for each bin, the breaks summed over the runs that hold it
+    flow: Float[Tensor, "bins n d *grid"]  # horizontal part of the calibration
+    tilt: Float[Tensor, "bins n *grid"]  # its vertical part in a bin: slope ...
+    height: Float[Tensor, "bins n *grid"]  # ... and level of a line under a parabola
+    low: Float[Tensor, "bins n *grid"]  # multipliers: mass at the low end of a bin is not negative,
+    high: Float[Tensor, "bins n *grid"]  # nor at the high end
 
 
 @dataclass(frozen=True)
 class Lifting:
-    """The constants of a batch of lifted problems.
-
-    Attributes
-    ----------
-    data
-        The grids, in [0, 1].
-    n_axes
-        D, the number of axes of a grid.
-    width, slope
-        Width of a bin, and that over the side of a cell.
-    fidelity, price
-        λ and ν, with axes of length 1 for the cells.
-    offset
-        Middle of each bin minus the data.
-    runs
-        Which bins each run of bins holds, 0 or 1.
-    """
+    """The constants of a batch of lifted problems; `fidelity` and `price` have axes of length 1 for the cells."""
 
     data: Float[Tensor, " n *grid"]
     n_axes: int
-    width: float
-    slope: float
+    width: float  # of a bin
+    slope: float  # that over the side of a cell
     fidelity: Float[Tensor, " n *ones"]
     price: Float[Tensor, " n *ones"]
-    offset: Float[Tensor, "bins n *grid"]
-    runs: Float[Tensor, "runs bins"]
+    offset: Float[Tensor, "bins n *grid"]  # middle of each bin minus the data
+    runs: Float[Tensor, "runs bins"]  # which bins each run of bins holds, 0 or 1
 
     @property
     def bend(self) -> Tensor:
@@ -230,28 +108,18 @@ class Lifting:
         return self.fidelity.sqrt() * self.width / 2
 
     def costs(self) -> tuple[Tensor, Tensor]:
-        """Linear part of the cost of mass at the ends of each bin.
-
-        Returns
-        -------
-        low, high
-            The cost at the low and at the high end.
-        """
+        """Linear part of the cost of mass at the low and at the high end of each bin."""
         middle, half = self.offset.square(), self.width * self.offset
         return self.fidelity * (middle - half), self.fidelity * (middle + half)
 
     def double(self) -> "Lifting":
-        """Convert to double precision.
-
-        Returns
-        -------
-        The same problem.
-        """
+        """The same problem in double precision."""
         values = {name: value.double() for name, value in vars(self).items() if isinstance(value, Tensor)}
         return Lifting(**(vars(self) | values))
 
 
-def _lift(data: Tensor, fidelity: Tensor, boundary_price: Tensor, n_bins: int) -> Lifting:
+def lift(data: Tensor, fidelity: Tensor, boundary_price: Tensor, n_bins: int) -> Lifting:
+    """Gather the constants of the lifted problems."""
     n_axes, width = data.ndim - 1, 1 / n_bins
     bins = torch.arange(n_bins, device=data.device)
     first, last = torch.triu_indices(n_bins, n_bins, device=data.device)
@@ -402,8 +270,8 @@ def _decreasing(inside: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
     return chain[::2], chain[1:-1:2]
 
 
-def _bounds(problem: Lifting, state: LiftedState) -> tuple[Tensor, Tensor]:
-    """Primal and dual value, each of a point that satisfies its constraints exactly; in double precision."""
+def _bounds(problem: Lifting, state: LiftedState) -> tuple[Tensor, Tensor, Tensor]:
+    """Primal and dual value, each of a feasible point, and the dual one's flow; in double precision."""
     p = problem.double()
     state = LiftedState(*(part.double() for part in state))
     side = p.width / p.slope
@@ -434,13 +302,10 @@ def _bounds(problem: Lifting, state: LiftedState) -> tuple[Tensor, Tensor]:
         squares = (p.width * smooth).square() + (p.bend * (at_high - at_low)).square()
         quadratic = torch.where(mass > 0, squares / mass.clamp_min(1e-300), 0.0)
         bins = quadratic + low_cost * at_low + high_cost * at_high + p.price * (rise - smooth)
-        primal.append(_total(bins.sum(dim=0) + p.price * lengths(state.breaks, 2)[:, :, 0].sum(dim=0), side))
-    return torch.stack(primal).amin(dim=0), _total(dual, side)
-
-
-def _total(cells: Tensor, side: float) -> Tensor:
-    """Integral over the unit cube, one a grid."""
-    return side ** (cells.ndim - 1) * cells.flatten(1).sum(dim=1)
+        primal.append(
+            integrate(bins.sum(dim=0) + p.price * lengths(state.breaks, 2)[:, :, 0].sum(dim=0), side)
+        )
+    return torch.stack(primal).amin(dim=0), integrate(dual, side), flow
 
 
 def _read_surface(problem: Lifting, state: LiftedState) -> tuple[Tensor, Tensor]:
@@ -465,7 +330,7 @@ def lifted_mumford_shah(
     n_iterations: int = 1000,
     tolerance: float | None = None,
 ) -> LiftedSurface:
-    """Minimise a convex relaxation of the Mumford-Shah energy, and certify how far from its minimum one is.
+    """Minimise a convex relaxation of the Mumford-Shah energy, with bounds of the relaxed minimum.
 
     Parameters
     ----------
@@ -477,16 +342,17 @@ def lifted_mumford_shah(
     boundary_price
         ν, the price of a unit of boundary; one number, or one a grid.
     n_bins
-        Number of intervals between labels. Within a bin the surface takes any value. Work and memory grow with its
-        square.
+        Number of intervals between labels. Within a bin the surface takes any value. The relaxed problem is that of
+        a continuous domain: on the grid it is faithful as long as a bin, 1/n_bins, is wider than the surface's
+        slope over a cell. Work and memory grow with the square of the number.
     n_iterations
         Iterations at most.
     tolerance
-        Stop once every relative gap is at most this. None: do all iterations.
+        Stop once every relative gap of the relaxed problem is at most this. None: do all iterations.
 
     Returns
     -------
-    The surfaces, the lifted functions, and the two bounds.
+    The surfaces, the lifted functions, the flows, and the two bounds.
 
     Raises
     ------
@@ -511,23 +377,23 @@ def lifted_mumford_shah(
         check_positive("tolerance", tolerance)
     check_at_least("n_bins", n_bins, 2)
     check_at_least("n_iterations", n_iterations, 1)
-    if data.ndim < 2 or len(set(data.shape[1:])) != 1:
-        raise ValueError(f"data must be grids with equal sides; got the shape {tuple(data.shape)}")
-    check_finite("data", data)
-    problem = _lift(data, _one_a_grid(fidelity, data), _one_a_grid(boundary_price, data), n_bins)
+    (data,) = as_floats(data=data)
+    check_cubes("data", data)
+    problem = lift(data, one_a_grid(fidelity, data), one_a_grid(boundary_price, data), n_bins)
+    # Energies below this are those of surfaces that are off by 1e-4 of the range: nothing is left to minimise.
+    nothing = 1e-8 * problem.fidelity.flatten().double()
     state, done = _start(problem), 0
     while done < n_iterations:
         steps = n_iterations - done if tolerance is None else min(50, n_iterations - done)
         state, done = iterate_primal_dual(problem, state, steps), done + steps
-        primal, dual = _bounds(problem, state)
-        if tolerance is not None and bool(((primal - dual) <= tolerance * primal).all()):
+        primal, dual, flow = _bounds(problem, state)
+        gap = (primal - dual) / primal.maximum(nothing)
+        if tolerance is not None and bool((gap <= tolerance).all()):
             break
-    surface, lifted = _read_surface(problem, state)
-    result = LiftedSurface(surface, lifted, primal, dual, done)
-    if tolerance is not None and result.relative_gap.max() > tolerance:
-        message = f"the relative gap is {result.relative_gap.max():.2g} after {done} iterations, above {tolerance:g}"
+    if tolerance is not None and not bool((gap <= tolerance).all()):
+        message = f"the relative gap is {gap.max():.2g} after {done} iterations, above {tolerance:g}"
         warnings.warn(message, stacklevel=2)
-    return result
+    return LiftedSurface(*_read_surface(problem, state), flow, primal, dual, gap, done)
 
 
 # --- Jumps -------------------------------------------------------------------------------------------------------
@@ -562,29 +428,126 @@ def find_jumps(surface: Float[Tensor, "*grid"], threshold: float) -> Jumps:
 
     Returns
     -------
-    The cells and sizes. A size is the difference over three edges, since a cell that a boundary cuts lies between
-    the two sides, minus thrice the mean slope of the edges next to those.
+    The cells and sizes. Neighbouring edges that jump the same way are one jump; its size is the difference over
+    these and the edge on either side of them (a cell that the border cuts lies between the two sides), unless that
+    one jumps as well, minus the mean slope beyond for each edge.
 
     Raises
     ------
     ValueError
-        If `threshold` is not positive.
+        If `threshold` is not positive, or an entry is not finite.
     """
     check_positive("threshold", threshold)
+    (surface,) = as_floats(surface=surface)
     n_axes = surface.ndim
     steps = forward_gradient(surface, n_axes)
     cells = lengths(steps, 0)[0] >= threshold
-    sizes = []
-    for axis in range(n_axes):
-        inner = steps[axis].narrow(axis, 0, surface.shape[axis] - 1).movedim(axis, -1)
-        padded = torch.nn.functional.pad(inner, (2, 3), value=torch.nan)
-        window = padded.unfold(-1, 5, 1)
-        across = window[..., 1:4]
-        slope = window[..., [0, 4]].nanmean(dim=-1).nan_to_num(0.0)
-        size = across.nansum(dim=-1) - across.isfinite().sum(dim=-1) * slope
-        sizes.append(size.movedim(-1, axis))
+    # Of a vector of length `threshold` the largest component is at least this.
+    jumps = cells & (steps.abs() >= threshold / n_axes**0.5 * (1 - 1e-6))
+    sizes = [
+        _sizes_of_runs(steps[axis].movedim(axis, -1), jumps[axis].movedim(axis, -1)).movedim(-1, axis)
+        for axis in range(n_axes)
+    ]
     dominant = steps.abs().argmax(dim=0, keepdim=True)
     return Jumps(cells, torch.where(cells, torch.stack(sizes).gather(0, dominant)[0], 0.0))
+
+
+def _sizes_of_runs(
+    steps: Float[Tensor, "*rows n"], jumps: Bool[Tensor, "*rows n"]
+) -> Float[Tensor, "*rows n"]:
+    """Size of the jump that each edge of a line belongs to, 0 where it belongs to none; the last edge is no edge."""
+    n_edges, up = steps.shape[-1] - 1, steps > 0
+    begins = jumps.clone()
+    begins[..., 1:] &= ~(jumps[..., :-1] & (up[..., 1:] == up[..., :-1]))
+    run = (begins.flatten().cumsum(0) - 1)[jumps.flatten()]  # of each edge that jumps
+    if not len(run):
+        return torch.zeros_like(steps)
+    row, edge = jumps.flatten(0, -2).nonzero().unbind(1) if steps.ndim > 1 else (None, jumps.nonzero()[:, 0])
+    row = torch.zeros_like(edge) if row is None else row
+    steps_of, jumps_of = steps.reshape(-1, n_edges + 1), jumps.reshape(-1, n_edges + 1)
+    count = torch.bincount(run)
+    last = count.cumsum(0) - 1
+    first = last - count + 1
+    row_of, low, high = row[first], edge[first], edge[last]
+
+    def beside(place: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+        """The step at a place, 0 where there is none that is no jump, and whether there is one."""
+        inside = place.clamp(0, n_edges)
+        free = allowed & (place >= 0) & (place < n_edges) & ~jumps_of[row_of, inside]
+        return torch.where(free, steps_of[row_of, inside], 0.0), free
+
+    near, far = [], []
+    for place, way in ((low, -1), (high, 1)):
+        near.append(beside(place + way, torch.ones_like(place, dtype=torch.bool)))
+        far.append(beside(place + 2 * way, near[-1][1]))
+    (near_sum, n_near), (far_sum, n_far) = (
+        (sum(step for step, _ in pair), sum(free.long() for _, free in pair)) for pair in (near, far)
+    )
+    # The slope from the edges beyond; where there are none, from those beside.
+    slope = torch.where(n_far > 0, far_sum / n_far.clamp_min(1), near_sum / n_near.clamp_min(1))
+    inner = torch.zeros_like(slope).index_add_(0, run, steps_of[row, edge])
+    size = inner + near_sum - (count + n_near) * slope
+    sizes = torch.zeros_like(steps)
+    sizes[jumps] = size[run]
+    return sizes
+
+
+def segment(jumps: Jumps) -> Int[Tensor, "*grid"]:
+    """Cut the grid along its jumps into contiguous regions: a cell that jumps is cut off from all next ones.
+
+    Parameters
+    ----------
+    jumps
+        What `find_jumps` found.
+
+    Returns
+    -------
+    The number of each cell's region, 0 for the largest, and so on.
+    """
+    cut, index = jumps.cells.cpu().numpy(), np.arange(jumps.cells.numel()).reshape(jumps.cells.shape)
+    pairs = []
+    for axis in range(cut.ndim):
+        joined = ~np.delete(cut, -1, axis=axis)
+        pairs.append(
+            np.stack([np.delete(index, -1, axis=axis)[joined], np.delete(index, 0, axis=axis)[joined]])
+        )
+    start, end = np.concatenate(pairs, axis=1)
+    graph = coo_array((np.ones(len(start)), (start, end)), shape=(index.size, index.size))
+    regions = connected_components(graph, directed=False)[1]
+    order = np.bincount(regions).argsort(kind="stable")[::-1]
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order))
+    return torch.from_numpy(number[regions].reshape(index.shape)).to(jumps.cells.device)
+
+
+def smallest_notable_jump(means: Float[Tensor, "*grid"], notable: float = 1.75) -> float:
+    """From which height on to count jumps, where nothing else tells: so many typical differences between cells.
+
+    The typical difference, a median over the grid, holds the noise of the means and the slope of the surface; a
+    border, which takes up few of the cells, does not move it.
+
+    Parameters
+    ----------
+    means
+        The cells' means.
+    notable
+        How many typical differences.
+
+    Returns
+    -------
+    A threshold for `find_jumps`, in units of the means; `price_of` translates it into a price of border.
+    """
+    check_positive("notable", notable)
+    (means,) = as_floats(means=means)
+    steps = lengths(forward_gradient(means, means.ndim), 0)[0]
+    return notable * steps.median().item()
+
+
+def price_of(smallest_jump: float, scale: float, n_cells: int) -> float:
+    """The price of border ν at which jumps count from `smallest_jump` on, for data divided by `scale`."""
+    check_positive("smallest_jump", smallest_jump)
+    check_positive("scale", scale)
+    return n_cells * (smallest_jump / float(scale)) ** 2
 
 
 # --- Data on a grid, and the choice of the hyperparameters -------------------------------------------------------
@@ -645,11 +608,8 @@ def cast_to_grid(points: Float[Tensor, "n d"], values: Float[Tensor, " n"], n_ce
     UserWarning
         If more than a tenth of the cells have no data.
     """
-    _check_data(points, values)
+    points, values = _check_data(points, values)
     check_at_least("n_cells", n_cells, 2)
-    low, high = points.min().item(), points.max().item()
-    if low < 0 or high > 1:
-        raise ValueError(f"points must have coordinates in [0, 1]; got a range of [{low:g}, {high:g}]")
     n_axes = points.shape[1]
     grid = [n_cells] * n_axes
     cell = (points * n_cells).long().clamp_max(n_cells - 1)
@@ -672,12 +632,14 @@ def cast_to_grid(points: Float[Tensor, "n d"], values: Float[Tensor, " n"], n_ce
     return GridData(means.view(grid), counts.view(grid), source)
 
 
-def _check_data(points: Tensor, values: Tensor) -> None:
+def _check_data(points: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    points, values = as_floats(points=points, values=values, finite=False)
     if len(points) != len(values):
         raise ValueError(f"points and values must have one length; got {len(points)} and {len(values)}")
     broken = (~(torch.isfinite(values) & torch.isfinite(points).all(dim=1))).nonzero()
     if len(broken):
         raise ValueError(f"points and values must be finite; got NaN or infinity in row {int(broken[0])}")
+    return as_unit_interval("points", points), values
 
 
 def nearest_neighbour_noise(points: Float[Tensor, "n d"], values: Float[Tensor, " n"]) -> float:
@@ -702,11 +664,12 @@ def nearest_neighbour_noise(points: Float[Tensor, "n d"], values: Float[Tensor, 
     ValueError
         If there are fewer than 50 points, the lengths differ or an entry is not finite.
     """
-    _check_data(points, values)
+    points, values = _check_data(points, values)
     if len(points) < 50:
         raise ValueError(f"estimating the noise needs at least 50 points; got {len(points)}; give noise_std")
     places = points.cpu().numpy()
-    neighbour = cKDTree(places).query(places, k=2)[1][:, 1]
+    nearest = cKDTree(places).query(places, k=2)[1]
+    neighbour = np.where(nearest[:, 0] == np.arange(len(places)), nearest[:, 1], nearest[:, 0])
     halved = (values - values[torch.as_tensor(neighbour, device=values.device)]).square() / 2
     return (halved.median() / 0.454936).sqrt().item()
 
@@ -758,6 +721,7 @@ def sure_of_candidates(
     y ↦ s·f(s·y) at y = observed/s is Σ sᵢ² ∂fᵢ/∂yᵢ.
     """
     check_positive("noise_std", noise_std)
+    (observed,) = as_floats(observed=observed)
     std = torch.as_tensor(noise_std, dtype=observed.dtype, device=observed.device).expand_as(observed)
     copies = observed.expand(n_candidates, -1)
     estimates = estimator(copies)
@@ -791,6 +755,8 @@ class FreeDiscontinuity:
         The chosen λ and ν.
     noise_std
         Standard deviation of one value, given or estimated.
+    fidelities, boundary_prices
+        The candidates for λ and ν.
     candidates
         The surface of each pair, in units of the values: fidelities in rows, boundary prices in columns.
     sure
@@ -805,6 +771,8 @@ class FreeDiscontinuity:
     fidelity: float
     boundary_price: float
     noise_std: float
+    fidelities: tuple[float, ...]
+    boundary_prices: tuple[float, ...]
     candidates: Float[Tensor, "fidelities prices *grid"]
     sure: Float[Tensor, "fidelities prices"]
     lifted: LiftedSurface
@@ -870,6 +838,7 @@ def free_discontinuity_regression(
     ----------
     Gunsilius and Van Dijcke (2023), Free Discontinuity Regression.
     """
+    points, values = _check_data(points, values)
     for name, candidates in (("fidelities", fidelities), ("boundary_prices", boundary_prices)):
         check_positive(name, torch.tensor(candidates, dtype=torch.float64))
     grid = cast_to_grid(points, values, n_cells)
@@ -912,6 +881,8 @@ def free_discontinuity_regression(
         fidelity,
         boundary_price,
         std,
+        tuple(fidelities),
+        tuple(boundary_prices),
         candidates.view(*shape, *surface.shape),
         sure.view(shape),
         lifted,
