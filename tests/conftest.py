@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from regularity.lab.chapters import find_chapter
-from regularity.lab.execution import execute_in_place
+import regularity
+from regularity.press.chapters import all_pairs
+from regularity.press.execution import execute_in_place
+
+PACKAGE = Path(regularity.__file__).parent
 
 HEADER = """\
 # ---
@@ -28,54 +31,85 @@ HEADER = """\
 TINY = """
 # %% [markdown]
 # # Tiny: is the mean of normal draws zero?
+#
+# **Is it?**
+#
+# | | |
+# |---|---|
+# | paper | *On nothing at all* |
+# | read for this chapter | abstract |
+#
+# It is: {glue:text}`mean`.
+#
+# ```{verdicts}
+# ```
+#
+# ```{glue:figure} answer
+# :name: fig-tiny-answer
+# :alt: A jagged line around zero.
+#
+# The draws, one after the other.
+# ```
+
+# %% [markdown]
+# ## Parameters
 
 # %% tags=["parameters"]
 seed: int = 0  # source of all randomness
-device: str = "auto"  # where it runs
+device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
 n_draws: int = 100  # how many draws
 scale: float = 1.0  # standard deviation of the draws
 fails: bool = False  # whether to raise
 waits: float = 0.0  # seconds to sleep
 names: list[str] = ["a", "b"]  # names that nothing uses
+law: str = "normal"  # "normal" or "constant", of the draws
+note: str | None = None  # a = b # c, and more that nothing uses
+keep: str = ""  # file in which the draws are kept, "" for none
+
+# %% tags=["hide-input"]
+import time
+from pathlib import Path
+
+import numpy as np
+
+from regularity import lab
+from regularity.foundations.checks import check_positive
+from regularity.stein import tiny
+
+session = lab.begin(seed, device)
 
 # %% [markdown]
 # ## The method
 
 # %%
-import time
-
-import numpy as np
-
-from regularity.lab import Claim, above, between, figure, glue_number, resolve_device, show_claims, use_book_style
-from regularity.foundations.checks import check_positive
-
-use_book_style()
-resolve_device(device)
 check_positive("scale", scale)
 time.sleep(waits)
 if fails:
     raise RuntimeError("this run was asked to fail")
-draws = scale * np.random.default_rng(seed).standard_normal(n_draws)
-glue_number("tiny-mean", draws.mean())
+draws = tiny.draw(law, seed, n_draws, scale)
+mean = lab.mean(draws)
+lab.glue("mean", mean)
+if keep:
+    Path(keep).write_text(str(list(draws)))
 
 # %% [markdown]
 # ## The experiment
-# The mean is {glue:text}`tiny-mean`.
 
-# %% tags=["hide-input", "thumbnail"] mystnb={"figure": {"name": "fig-tiny", "caption": "A"}, "image": {"alt": "L"}}
-fig, axes = figure()
-lines = axes.plot(draws)
+# %% tags=["hide-input", "remove-output", "thumbnail"]
+fig, axes = lab.figure()
+axes.plot(draws)
+lab.glue("answer", fig)
 
 # %% [markdown]
 # ## The claims
 
 # %% tags=["claims", "hide-input"]
-error = draws.std() / n_draws**0.5
-show_claims(
+lab.show_claims(
     [
-        Claim("The mean is zero", "exact", draws.mean() / error, between(-4, 4), "statistical", 1.0),
-        Claim("The draws spread", "σ > 0", draws.std(), above(0), "qualitative"),
-        Claim("The first draw is positive", "no figure", draws[0], above(0), "qualitative"),
+        lab.Claim("The mean is zero", "zero", mean, lab.between(-1, 1), "statistical", source="paper"),
+        lab.Claim("The draws spread", "σ > 0", draws.std(), lab.above(0, unit="m"), "qualitative", source="implied"),
+        lab.Claim("The first draw is positive", "no figure", draws[0], lab.above(0), "qualitative", source="ours"),
+        lab.NotChecked("It holds for all laws", "all laws", "there are too many"),
     ]
 )
 
@@ -86,6 +120,42 @@ show_claims(
 # ## References
 """
 
+METHOD = '''
+"""The method."""
+
+import numpy as np
+
+from regularity.foundations.checks import check_at_least
+
+
+def draw(law: str, seed: int, n: int, scale: float) -> np.ndarray:
+    """Draw numbers."""
+    check_at_least("n", n, 1)
+    if law == "constant":
+        return np.full(n, scale)
+    return scale * np.random.default_rng(seed).standard_normal(n)
+'''
+
+OPENING = """
+# %% [markdown]
+# # Stein: one chapter
+#
+# ```{glue:figure} opening
+# :name: fig-stein-opening
+# :alt: A line.
+#
+# A line.
+# ```
+
+# %% tags=["hide-input"]
+from regularity import lab
+
+# %% tags=["hide-input", "remove-output"]
+fig, axes = lab.figure()
+axes.plot([0, 1])
+lab.glue("opening", fig)
+"""
+
 
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,14 +163,20 @@ def write(path: Path, text: str) -> None:
 
 
 def write_tiny_book(root: Path) -> Path:
-    """Write a book of one chapter, not yet executed."""
-    write(root / "_toc.yml", "format: jb-book\nroot: index\nchapters:\n  - file: notebooks/stein/tiny\n")
+    """Write a book of one chapter and one opening, not yet executed, with what it needs of this package."""
+    contents = "format: jb-book\nroot: index\nchapters:\n  - file: notebooks/stein/opening\n"
+    write(root / "_toc.yml", contents + "  - file: notebooks/stein/tiny\n")
     write(root / "notebooks" / "stein" / "tiny.py", HEADER + TINY)
+    write(root / "notebooks" / "stein" / "opening.py", HEADER + OPENING)
     write(root / "notebooks" / "stein" / "tiny.gpu.yaml", "n_draws: 1000\n")
     write(root / "notebooks" / "stein" / "tiny.paper.yaml", "n_draws: 2000\nscale: 2.0\n")
-    write(root / "src" / "regularity" / "stein" / "tiny.py", '"""The method."""\n\nvalue = 1\n')
-    write(root / "src" / "regularity" / "foundations" / "checks.py", '"""Checks."""\n\nlevel = 1\n')
-    write(root / "src" / "regularity" / "lab" / "claims.py", '"""Claims."""\n')
+    for folder in ("foundations", "lab"):  # with what was compiled: kernels need not do it again
+        shutil.copytree(PACKAGE / folder, root / "src" / "regularity" / folder)
+    for module in ("__init__", "stein/__init__"):
+        target = root / "src" / "regularity" / f"{module}.py"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy2(PACKAGE / f"{module}.py", target)
+    write(root / "src" / "regularity" / "stein" / "tiny.py", METHOD.lstrip())
     write(root / "tests" / "stein" / "test_tiny.py", '"""Its test."""\n')
     return root
 
@@ -113,7 +189,7 @@ def copy_book(book: Path, root: Path) -> Path:
 
 @pytest.fixture
 def tiny_book(tmp_path):
-    """A book of one chapter, not yet executed; the path of its top."""
+    """A book of one chapter and an opening, not yet executed; the path of its top."""
     return write_tiny_book(tmp_path / "book")
 
 
@@ -121,7 +197,8 @@ def tiny_book(tmp_path):
 def executed_original(tmp_path_factory):
     """The same, executed; tests must not change it."""
     root = write_tiny_book(tmp_path_factory.mktemp("executed"))
-    execute_in_place(find_chapter("tiny", root))
+    for pair in all_pairs(root):
+        execute_in_place(pair)
     return root
 
 

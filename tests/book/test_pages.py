@@ -17,8 +17,8 @@ from PIL import Image
 from pybtex.database import parse_file
 from regularity_book import api, gallery, ledger, pages, speed
 
-from regularity.lab.chapters import all_chapters
-from regularity.lab.cli import main
+from regularity.press.chapters import all_chapters
+from regularity.press.cli import main
 
 ROOT = Path(__file__).parents[2]
 

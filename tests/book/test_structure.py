@@ -248,7 +248,7 @@ def test_a_broken_book_is_complained_of(check, break_it, complaint, executed_boo
     assert any(complaint in text for text in complaints), complaints
 
 
-@pytest.mark.parametrize("module", ["regularity", "regularity.lab", "regularity.lab.cli", "regularity.data"])
+@pytest.mark.parametrize("module", ["regularity", "regularity.lab", "regularity.press.cli", "regularity.data"])
 def test_importing_loads_neither_torch_nor_matplotlib(module):
     code = f"import sys, {module}; print([name for name in ('torch', 'matplotlib') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import nbformat
 
-from regularity.lab.chapters import find_chapter
 from regularity.lab.claims import claims_of
-from regularity.lab.execution import execute_notebook
+from regularity.press.chapters import find_chapter
+from regularity.press.execution import execute_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALLEST = "compound_binomials"

@@ -5,7 +5,6 @@ import io
 import itertools
 import logging
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,20 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from tqdm import tqdm
-
-from regularity.lab.chapters import BookError, Chapter
-from regularity.lab.claims import format_measurement
-from regularity.lab.execution import RunFailedError
-from regularity.lab.parameters import default_values, parse_value
-from regularity.lab.runs import (
-    execute_run,
-    read_run,
-    run_folder,
-    store_failure,
-    store_run,
-)
+from regularity.lab.estimates import format_measurement
+from regularity.press.chapters import Chapter
+from regularity.press.errors import BookError, one_line
+from regularity.press.execution import RunFailedError, as_text
+from regularity.press.files import replace_file
+from regularity.press.parameters import parse_values, without_defaults
+from regularity.press.runs import Run, execute_run, n_cores
 
 
 def expand_grid(
@@ -41,7 +33,7 @@ def expand_grid(
     fixed
         Parameters of all runs.
     over
-        "NAME=V1,V2,..." each; every combination becomes a run.
+        "NAME=V1,V2,..." each; every combination becomes a run. Values that are lists are written [1, 2],[3, 4].
     seeds
         Each setting is run at each of them; None: at the chapter's own or the one in `fixed`.
 
@@ -61,46 +53,26 @@ def expand_grid(
             raise BookError(f"--over must be NAME=V1,V2,...; got {entry!r}")
         if name in axes:
             raise BookError(f"--over {name} is given twice")
-        axes[name] = [parse_value(chapter, name, text.strip()) for text in values.split(",")]
+        axes[name] = parse_values(chapter, name, values)
     if seeds is not None:
         if "seed" in axes:
             raise BookError("--over seed and --seeds exclude each other")
         axes["seed"] = list(seeds)
-    defaults = default_values(chapter)
     runs = []
     for values in itertools.product(*axes.values()):
-        setting = {**fixed, **dict(zip(axes, values, strict=True))}
-        run = {name: value for name, value in setting.items() if value != defaults[name]}
+        run = without_defaults(chapter, {**fixed, **dict(zip(axes, values, strict=True))})
         if run not in runs:
             runs.append(run)
     return runs
 
 
-@dataclass(frozen=True)
-class SweepResult:
-    """What a sweep left.
-
-    Attributes
-    ----------
-    folders
-        Where each run is kept, in the order of the runs; None where it failed.
-    failures
-        The reason of each failed run, by its number.
-    """
-
-    folders: list[Path | None]
-    failures: dict[int, str]
-
-
 def run_many(
-    chapter: Chapter,
-    runs: Sequence[Mapping[str, Any]],
-    store: Path,
+    runs: Sequence[Run],
     *,
     workers: int | None = None,
     scheduler: str | None = None,
     say: Callable[[str], None] = print,
-) -> SweepResult:
+) -> dict[int, str]:
     """Run what is not done yet, on dask; keep each run as soon as it is finished.
 
     A lost worker's run goes to another one; a notebook that raised is tried once more, then reported, and the others
@@ -108,12 +80,8 @@ def run_many(
 
     Parameters
     ----------
-    chapter
-        The chapter.
     runs
-        The parameters of each run.
-    store
-        The folder of all runs.
+        The runs, of one chapter.
     workers
         Processes of a local cluster; None: one a core, at most one a run.
     scheduler
@@ -123,7 +91,7 @@ def run_many(
 
     Returns
     -------
-    Where the runs are kept, and what failed.
+    The reason of each run that failed, by its number.
 
     Raises
     ------
@@ -132,35 +100,44 @@ def run_many(
     KeyboardInterrupt
         Where the user interrupts; finished runs are kept.
     """
-    places = [run_folder(chapter, run, store) for run in runs]
-    waiting = {number: run for number, run in enumerate(runs) if not places[number].is_dir()}
+    runs[0].prepare()
+    waiting = {number: run for number, run in enumerate(runs) if not run.done}
     if len(waiting) < len(runs):
         say(f"{len(runs) - len(waiting)} of {len(runs)} runs are done already")
     failures: dict[int, str] = {}
-    if waiting:
-        with _client(min(workers or os.cpu_count() or 1, len(waiting)), scheduler, say) as client:
-            from distributed import as_completed
+    if not waiting:
+        return failures
+    from distributed import as_completed
+    from tqdm import tqdm
 
-            text = nbformat.writes(chapter.cells)
-            futures = {
-                client.submit(
-                    execute_run, text, run, key=f"{chapter.name}-{places[number].name}", retries=1
-                ): number
-                for number, run in waiting.items()
-            }
-            finished = as_completed(futures, loop=client.loop)
-            for future in tqdm(finished, total=len(futures), desc=chapter.name, file=sys.stderr):
-                number = futures[future]
-                error = future.exception()
-                if error is None:
-                    store_run(places[number], chapter, runs[number], future.result())
-                else:
-                    failures[number] = str(error)
-                    if isinstance(error, RunFailedError):
-                        kept = store_failure(places[number], chapter, error)
-                        failures[number] += f" (traceback in {kept / 'traceback.txt'})"
-                future.release()
-    return SweepResult([place if place.is_dir() else None for place in places], failures)
+    chapter = runs[0].chapter
+    with _client(min(workers or n_cores(), len(waiting)), scheduler, say) as client:
+        text, here = as_text(chapter.cells), Path.cwd()
+        futures = {
+            client.submit(
+                execute_run,
+                text,
+                run.parameters,
+                chapter.package,
+                here,
+                key=f"{chapter.name}-{run.digest}",
+                retries=1,
+            ): number
+            for number, run in waiting.items()
+        }
+        finished = as_completed(futures, loop=client.loop)
+        for future in tqdm(finished, total=len(futures), desc=chapter.name, file=sys.stderr):
+            number = futures[future]
+            error = future.exception()
+            if error is None:
+                runs[number].store(future.result())
+            else:
+                failures[number] = one_line(error)
+                if isinstance(error, RunFailedError):
+                    kept = runs[number].fail(error)
+                    failures[number] += f" (traceback in {kept / 'traceback.txt'})"
+            future.release()
+    return failures
 
 
 @contextmanager
@@ -172,12 +149,12 @@ def _client(workers: int, scheduler: str | None, say: Callable[[str], None]) -> 
         try:
             client = Client(scheduler, timeout="10s", set_as_default=False)
         except (OSError, ValueError) as error:
-            raise BookError(f"no dask scheduler answers at {scheduler!r}: {error}") from None
+            raise BookError(f"no dask scheduler answers at {scheduler!r}: {one_line(error)}") from None
         say(f"scheduler {scheduler}, dashboard {client.dashboard_link}")
         with client:
             yield client
         return
-    n_threads = max(1, (os.cpu_count() or 1) // workers)
+    n_threads = max(1, n_cores() // workers)
     threads = {
         name: str(n_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     }
@@ -205,6 +182,8 @@ class SummaryRow:
         How many runs there are.
     mean, standard_error
         Of the measured values; the standard error is None for a single run, both are None where a value is missing.
+    unit
+        Of both.
     reproduced
         In how many runs the verdict was *reproduced*.
     """
@@ -214,41 +193,38 @@ class SummaryRow:
     n_runs: int
     mean: float | None
     standard_error: float | None
+    unit: str
     reproduced: int
 
 
-def summarise(
-    runs: Sequence[Mapping[str, Any]], folders: Sequence[Path | None], names: Sequence[str], chapter: Chapter
-) -> list[SummaryRow]:
+def summarise(runs: Sequence[Run], names: Sequence[str]) -> list[SummaryRow]:
     """Average each claim over the runs of each setting.
 
     Parameters
     ----------
-    runs, folders
-        Parameters of the runs and where they are kept; failed ones are left out.
+    runs
+        Of one chapter; those that failed are left out.
     names
         The swept parameters, without the seed.
-    chapter
-        The chapter, for the defaults.
 
     Returns
     -------
-    One row a setting and claim.
+    One row a setting and claim that was checked.
     """
-    defaults = default_values(chapter)
-    groups: dict[tuple[Any, ...], list[list[dict[str, Any]]]] = {}
-    for run, folder in zip(runs, folders, strict=True):
-        if folder is not None:
-            setting = tuple(str({**defaults, **run}[name]) for name in names)
-            groups.setdefault(setting, []).append(read_run(folder)["claims"])
+    groups: dict[tuple[tuple[str, ...], str], list[dict[str, Any]]] = {}
+    for run in runs:
+        if run.done:
+            declared = run.chapter.parameters
+            setting = tuple(str(run.parameters.get(name, declared[name].default)) for name in names)
+            for claim in run.read()["claims"]:
+                if claim["verdict"] != "not checked":
+                    groups.setdefault((setting, claim["claim"]), []).append(claim)
     rows = []
-    for setting, claims_of_runs in groups.items():
-        for claims in zip(*claims_of_runs, strict=True):
-            values = [claim["measured"] for claim in claims]
-            mean, error = _mean_and_error(values)
-            held = sum(claim["verdict"] == "reproduced" for claim in claims)
-            named = dict(zip(names, setting, strict=True))
-            rows.append(SummaryRow(named, claims[0]["claim"], len(values), mean, error, held))
+    for (setting, text), claims in groups.items():
+        mean, error = _mean_and_error([claim["measured"] for claim in claims])
+        held = sum(claim["verdict"] == "reproduced" for claim in claims)
+        named = dict(zip(names, setting, strict=True))
+        rows.append(SummaryRow(named, text, len(claims), mean, error, claims[0]["unit"], held))
     return rows
 
 
@@ -277,10 +253,10 @@ def as_csv(rows: Sequence[SummaryRow]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = list(rows[0].setting) if rows else []
-    writer.writerow([*names, "claim", "runs", "mean", "standard_error", "reproduced"])
+    writer.writerow([*names, "claim", "runs", "mean", "standard_error", "unit", "reproduced"])
     for row in rows:
         numbers = ["" if value is None else f"{value:.6g}" for value in (row.mean, row.standard_error)]
-        writer.writerow([*row.setting.values(), row.claim, row.n_runs, *numbers, row.reproduced])
+        writer.writerow([*row.setting.values(), row.claim, row.n_runs, *numbers, row.unit, row.reproduced])
     return text.getvalue()
 
 
@@ -300,7 +276,7 @@ def as_table(rows: Sequence[SummaryRow]) -> str:
     for setting, group in itertools.groupby(rows, key=lambda row: row.setting):
         lines.append(", ".join(f"{name}={value}" for name, value in setting.items()) or "all runs")
         for row in group:
-            measured = format_measurement(row.mean, row.standard_error)
+            measured = format_measurement(row.mean, row.standard_error, row.unit)
             lines.append(f"    {row.reproduced}/{row.n_runs} {row.claim}: {measured}")
     return "\n".join(lines)
 
@@ -322,7 +298,7 @@ def write_summary(rows: Sequence[SummaryRow], folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "summary.csv").write_text(as_csv(rows), encoding="utf-8")
+        replace_file(folder / "summary.csv", as_csv(rows))
         _draw_summary(rows, folder / "summary.png")
     except OSError as error:
         raise BookError(f"cannot write {folder}: {error.strerror}") from None

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regularity.lab.chapters import BookError, Chapter, all_chapters
 from regularity.lab.claims import claims_of
+from regularity.press.chapters import Chapter, all_chapters
+from regularity.press.errors import BookError
 
 OLDER = " (older version)"
 
@@ -21,18 +22,17 @@ def ledger_rows(root: Path | None = None) -> list[dict[str, Any]]:
 
     Returns
     -------
-    One entry a claim, with the keys part, chapter, claim, paper, measured, uncertainty, rule, kind, verdict,
-    held_over_seeds ("5/5") and gpu_verdict; the last two are None where there is no record.
+    One entry a claim, with the keys part, chapter, those of `Claim.as_dict`, held_over_seeds ("5/5") and gpu_verdict;
+    the last two are None where there is no record.
     """
-    keys = ("claim", "paper", "measured", "uncertainty", "rule", "kind", "verdict")
     rows = []
     for chapter in all_chapters(root):
         records, digest = read_records(chapter), chapter.digest()
         for claim in claims_of(chapter.executed() or {"cells": []}):
-            row: dict[str, Any] = {"part": chapter.part, "chapter": chapter.name}
-            row |= {key: claim[key] for key in keys}
+            row = {"part": chapter.part, "chapter": chapter.name, **claim}
+            del row["cell"]
             row["held_over_seeds"] = held_over_seeds(records, claim["claim"], digest)
-            row["gpu_verdict"] = verdict_at_size(records, claim["claim"], digest, "gpu")
+            row["gpu_verdict"] = verdict_on_gpu(records, claim["claim"], digest)
             rows.append(row)
     return rows
 
@@ -62,8 +62,13 @@ def read_records(chapter: Chapter) -> list[dict[str, Any]]:
         raise BookError(f"{chapter.records} must hold records as `regularity record` writes them") from None
 
 
+def is_on_gpu(record: Mapping[str, Any]) -> bool:
+    """Say whether a record was made on a GPU, by the device that was found there, not by the name of its size."""
+    return not record["device"].startswith("CPU")
+
+
 def held_over_seeds(records: Sequence[Mapping[str, Any]], claim: str, digest: str) -> str | None:
-    """Say how often a claim held over the seeds of the newest record of the default size.
+    """Say how often a claim held over the seeds of the newest record of the default size, on a CPU if there is one.
 
     Parameters
     ----------
@@ -78,7 +83,7 @@ def held_over_seeds(records: Sequence[Mapping[str, Any]], claim: str, digest: st
     -------
     "5/5", with ", partly 2/5" where some were; None without a record of the claim.
     """
-    for record in reversed(records):
+    for record in sorted(reversed(records), key=is_on_gpu):
         verdicts = [verdict for run in record["runs"] if (verdict := _verdict(run, claim))]
         if record["size"] == "default" and verdicts:
             held, partly = verdicts.count("reproduced"), verdicts.count("partly")
@@ -87,22 +92,20 @@ def held_over_seeds(records: Sequence[Mapping[str, Any]], claim: str, digest: st
     return None
 
 
-def verdict_at_size(records: Sequence[Mapping[str, Any]], claim: str, digest: str, size: str) -> str | None:
-    """Say what the newest recorded run at another size gave.
+def verdict_on_gpu(records: Sequence[Mapping[str, Any]], claim: str, digest: str) -> str | None:
+    """Say what the newest recorded run on a GPU gave: whatever its size was called, by the device that it ran on.
 
     Parameters
     ----------
     records, claim, digest
         As for `held_over_seeds`.
-    size
-        "gpu" or "paper".
 
     Returns
     -------
     The verdict; None without a record of the claim.
     """
     for record in reversed(records):
-        if record["size"] == size and (verdict := _verdict(record["runs"][0], claim)):
+        if is_on_gpu(record) and (verdict := _verdict(record["runs"][0], claim)):
             return verdict + ("" if record["digest"] == digest else OLDER)
     return None
 
