@@ -8,7 +8,7 @@ space := $(subst ,, )
 SHAPED := $(filter-out %.lab %.press %.__pycache__,$(subst /,.,$(patsubst src/%/,%,$(wildcard src/regularity/*/))))
 HOOK := $(subst $(space),$(comma),$(strip $(SHAPED))),beartype.beartype
 
-.PHONY: book test bench lab serve execute clean help
+.PHONY: book test bench lab edit serve execute clean help
 .DEFAULT_GOAL := help
 
 help:  ## say what the targets do
@@ -30,7 +30,7 @@ test: .venv/.installed book  ## everything that CI runs
 	$(BIN)/pytest -n $(WORKERS) --doctest-modules --jaxtyping-packages=$(HOOK) -m "not bad_input and not site" src tests
 	$(BIN)/pytest -n $(WORKERS) -m bad_input
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
-	$(BIN)/pytest -n $(WORKERS) -m site tests/book/test_site.py
+	$(BIN)/pytest -n $(WORKERS) -m site tests/book/test_site.py tests/press/test_plain.py
 
 .venv/.bench: .venv/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
@@ -39,8 +39,13 @@ test: .venv/.installed book  ## everything that CI runs
 bench: .venv/.bench  ## time each method against its peer, into benchmarks/results.json
 	$(BIN)/pytest benchmarks
 
-lab: .venv/.installed  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab notebooks
+lab: .venv/.installed  ## open JupyterLab on plain copies of the chapters, in plain/, which are yours to change
+	$(BIN)/regularity notebook --to plain
+	$(BIN)/jupyter lab plain
+
+# From here, where pyproject.toml says how the halves of a notebook belong together.
+edit: .venv/.installed  ## open JupyterLab on the chapters themselves, .py and .ipynb in step
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 serve: book  ## serve the site on http://localhost:8000
 	$(BIN)/python -m http.server --bind localhost --directory _build/html 8000
