@@ -3,13 +3,16 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import optimize, stats
 from sklearn.linear_model import Ridge
 
+from regularity.data import load_rand_health, load_star98
 from regularity.foundations.cross_fitting import cross_fit
-from regularity.foundations.risk import binomial_variance, sure_binomial, sure_gaussian
+from regularity.foundations.risk import sure_binomial
+from regularity.stein import compound_binomials as binomials
 from regularity.stein.compound_binomials import (
     Measurements,
     arcsine,
@@ -17,6 +20,7 @@ from regularity.stein.compound_binomials import (
     choose_by_likelihood,
     choose_by_sure,
     differences,
+    experiment,
     loss_curve,
     npmle,
     pooled_mean,
@@ -63,94 +67,6 @@ def sample(n_draws=3, n_units=40, seed=0):
     counts = torch.binomial(trials.expand(shape).contiguous(), rates.expand(shape).contiguous(), generator)
     predictions = (rates + 0.1 * torch.randn(shape, generator=generator, dtype=torch.float64)).clamp(0, 1)
     return counts, trials, rates, predictions
-
-
-# --- The estimated risk of any rule -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", range(2, 21))
-@pytest.mark.parametrize("form", ["central", "falling", "third order"])
-def test_linear_rules_have_an_unbiased_risk(n, form):
-    if form == "third order" and n < 3:
-        n = 21
-    for centre in (0.0, 0.3, 1.0):
-        for weight in (0.0, 0.4, 1.0):
-            estimate = sure_binomial(
-                lambda x, n, w=weight, m=centre: m + w * (x / n - m), *all_counts(n), form=form
-            )
-            table = centre + weight * (np.arange(n + 1) / n - centre)
-            np.testing.assert_allclose(
-                mean_over_counts(estimate, n), exact_risk(table, n), rtol=0, atol=1e-14
-            )
-
-
-BIASES = {
-    "central": lambda p, n, table: p * (1 - p) * (1 - 2 * p) * mean_over_counts(np.diff(table, 2), n - 2),
-    "falling": lambda p, n, table: 2 * p**3 * mean_over_counts(np.diff(table, 2), n - 2),
-    "third order": lambda p, n, table: (
-        -p * (1 - p) * (1 - 2 * p) ** 2 / 2 * mean_over_counts(np.diff(table, 3), n - 3)
-    ),
-}
-
-
-@pytest.mark.parametrize("n", [3, 4, 7, 15])
-@pytest.mark.parametrize("form", BIASES)
-def test_any_table_has_the_stated_bias(n, form):
-    table = torch.randn(n + 1, generator=seeded(n), dtype=torch.float64)
-    estimate = sure_binomial(lambda x, n: table[x.long()], *all_counts(n), form=form)
-    bias = mean_over_counts(estimate, n) - exact_risk(table, n)
-    np.testing.assert_allclose(bias, BIASES[form](RATES, n, table.numpy()), rtol=0, atol=1e-13)
-    assert np.abs(bias).max() > 1e-3  # there is a bias to be stated
-    if form != "falling":
-        assert abs(bias[RATES == 0.5]) < 1e-14
-
-
-def test_two_trials_are_enough_for_the_central_form():
-    table = tensor([0.3, -1.0, 0.9])
-    estimate = sure_binomial(lambda x, n: table[x.long()], *all_counts(2))
-    bias = mean_over_counts(estimate, 2) - exact_risk(table, 2)
-    np.testing.assert_allclose(bias, RATES * (1 - RATES) * (1 - 2 * RATES) * 3.2, rtol=0, atol=1e-15)
-
-
-@pytest.mark.parametrize("form", ["central", "third order"])
-def test_successes_and_failures_are_alike(form):
-    table = torch.rand(9, generator=seeded(), dtype=torch.float64)
-    x, n = all_counts(8)
-    straight = sure_binomial(lambda x, n: table[x.long()], x, n, form=form)
-    mirrored = sure_binomial(lambda x, n: 1 - table[(n - x).long()], n - x, n, form=form)
-    torch.testing.assert_close(mirrored, straight)
-
-
-def test_many_trials_give_the_gaussian_estimate():
-    """At p̂ = p, with variance p(1 − p)/n and the derivative by hand; the relative error falls like 1/n."""
-    rate, errors = 0.3, []
-    for n in (200, 400, 800):
-        x = tensor([rate * n])
-        ours = sure_binomial(lambda x, n: torch.sin(2 * x / n), x, tensor([float(n)]))
-        noise_std, slope = math.sqrt(rate * (1 - rate) / n), 2 * math.cos(2 * rate)
-        theirs = sure_gaussian(torch.sin(2 * x / n)[:, None], x[:, None] / n, noise_std, tensor([slope]))
-        # The residual is the same in both, and large; what is compared is the rest.
-        residual = (math.sin(2 * rate) - rate) ** 2
-        errors.append(abs((ours - theirs) / (theirs - residual)).item())
-    assert errors[0] < 0.01
-    assert errors[0] / errors[1] == pytest.approx(2, rel=0.02)
-    assert errors[1] / errors[2] == pytest.approx(2, rel=0.02)
-
-
-@pytest.mark.parametrize("form", ["central", "falling", "third order"])
-def test_a_rule_is_asked_for_counts_alone(form):
-    def rule(x, n):
-        assert bool(((x >= 0) & (x <= n)).all())
-        return x / n
-
-    x, n = all_counts(3)
-    assert torch.isfinite(sure_binomial(rule, x, n, form=form)).all()
-
-
-def test_the_variance_is_estimated_without_bias():
-    for n in (2, 3, 11):
-        variance = mean_over_counts(binomial_variance(*all_counts(n)), n)
-        np.testing.assert_allclose(variance, RATES * (1 - RATES) / n, rtol=0, atol=1e-15)
 
 
 # --- Linear shrinkage ---------------------------------------------------------------------------------------------
@@ -520,6 +436,133 @@ def test_the_arcsine_has_a_variance_of_one_over_four_n():
     torch.testing.assert_close(measured.variances, 1 / (4 * trials))
 
 
+@pytest.mark.parametrize("n", [1080, 8191])
+def test_the_npmle_keeps_its_numbers_for_large_counts(n):
+    """One unit's estimate under the prior of most likelihood is its own average, as near as the grid allows."""
+    for dtype in (torch.float64, torch.float32):
+        trials = torch.full((3,), n, dtype=dtype)
+        counts = torch.tensor([0, n // 3, n], dtype=dtype)
+        estimates = npmle(counts, trials)
+        assert estimates.dtype == dtype
+        np.testing.assert_allclose(estimates.double(), counts.double() / n, atol=0.006)
+
+
+def test_whole_numbers_give_what_their_floats_give():
+    counts, trials, _, predictions = sample()
+    whole = counts.long(), trials.long()
+    torch.testing.assert_close(npmle(*whole, n_steps=9), npmle(counts, trials, n_steps=9))
+    ours = choose_by_sure(proportions(*whole), STRENGTHS, predictions)
+    torch.testing.assert_close(
+        ours.estimates, choose_by_sure(proportions(counts, trials), STRENGTHS, predictions).estimates
+    )
+
+
+# --- Problems and runs --------------------------------------------------------------------------------------------
+
+
+def test_made_up_populations_have_the_laws_that_they_name():
+    laws = {"rare": stats.beta(1, 19), "mild": stats.beta(2, 6)}
+    for name, law in laws.items():
+        _, rates = binomials.made_up_population(name, 500, 10, seeded(5))
+        assert stats.kstest(rates.flatten().numpy(), law.cdf).pvalue > 1e-3
+    trials, rates = binomials.made_up_population("two kinds", 500, 10, seeded(5))
+    assert stats.kstest(rates[:, 250:].flatten().numpy(), stats.beta(0.5, 0.5).cdf).pvalue > 1e-3
+    assert stats.kstest(rates[:, :250].flatten().numpy(), stats.norm(0.5, 0.02).cdf).pvalue > 1e-3
+    assert trials[[0, -1]].tolist() == [3, 30]
+
+
+def test_districts_are_those_of_the_data_and_can_be_more():
+    columns = load_star98()
+    districts = binomials.school_districts(columns, 303, seeded())
+    assert districts.rates.mean().item() == pytest.approx(0.437, abs=1e-3)  # statsmodels' own description
+    more = binomials.school_districts(columns, 1000, seeded())
+    assert set(more.rates.tolist()) <= set(districts.rates.tolist())
+    assert len(more.first(400).rates) == 400
+    trials = binomials.pupils_drawn(districts, seeded())
+    assert np.corrcoef(trials["more if rich"], districts.rates)[0, 1] > 0.8
+
+
+def test_the_health_cells_are_pandas_group_means():
+    years = load_rand_health()
+    frame = pd.DataFrame({name: column.numpy() for name, column in years.items()})
+    frame["visited"], frame["free"] = frame["mdvis"] > 0, frame["lncoins"] == 0
+    fair, good = frame["hlthf"] + frame["hlthp"] > 0, frame["hlthg"] > 0
+    frame["health"] = np.where(fair, 2, np.where(good, 1, 0))
+    edges = np.unique(np.quantile(frame["disea"], np.linspace(0, 1, 25)))
+    frame["bin"] = np.searchsorted(edges[1:-1], frame["disea"])
+    keys = ["bin", "health", frame["physlm"] > 0, "free"]
+    groups = frame.groupby(keys)["visited"].agg(["mean", "size"]).unstack()
+    kept = groups[(groups["size"].fillna(0) >= 12).all(axis=1)]["mean"]
+    rates = binomials.visit_rates(years)
+    np.testing.assert_allclose(np.sort(rates[0]), np.sort(kept[False]), atol=1e-12)
+    np.testing.assert_allclose(np.sort(rates[1]), np.sort(kept[True]), atol=1e-12)
+
+
+def test_three_trials_do_not_show_the_prior():
+    """By quadrature: the uniform prior against one of two points, on the counts and on the posterior means."""
+    counts_apart, means_apart = experiment.unidentified_prior()
+    assert counts_apart < 1e-15
+    low = 0.5 - math.sqrt(1 / 12)
+    weights = np.array([low * (1 - low) ** 2, (1 - low) * low**2])
+    posterior = weights @ [low, 1 - low] / weights.sum()  # one success of three
+    assert means_apart == pytest.approx(abs(posterior - 2 / 5))
+
+
+@pytest.mark.parametrize("plug_in", [False, True])
+def test_intervals_cover_the_gain_at_their_predictions_and_only_with_the_right_variance(plug_in):
+    generator = seeded(1)
+    rates = torch.rand(300, generator=generator, dtype=torch.float64)
+    trials = torch.full_like(rates, 3)
+    counts = binomials.draw_counts(rates, trials, 500, generator)
+    predictions = (rates + 0.1 * torch.randn(300, generator=generator, dtype=torch.float64)).clamp(0, 1)
+    held, _ = experiment.cover_gain(
+        proportions(counts, trials, plug_in=plug_in), predictions.expand_as(counts), STRENGTHS, rates
+    )
+    coverage = held.double().mean().item()
+    assert (coverage < 0.8) if plug_in else (0.93 < coverage < 0.99)
+
+
+def test_the_regret_is_never_negative_and_falls():
+    columns = load_star98()
+    options = {"n_draws": 40, "n_folds": 5, "penalty": 5.0}
+    districts = binomials.school_districts(columns, 800, seeded(2))
+    names = {"trials": 0, "counts": 1, "folds": 2}
+    regret = [
+        experiment.regret_at_predictions(
+            districts.first(n), "2 to 12", STRENGTHS, lambda name: seeded(names[name]), **options
+        )
+        for n in (100, 800)
+    ]
+    assert min(values.min() for values in regret) > -1e-15
+    assert regret[1].mean() < 0.5 * regret[0].mean()
+    free = [
+        experiment.regret_at_free_centre(
+            "mild", n, STRENGTHS, lambda name: seeded(len(name)), n_draws=40
+        ).mean()
+        for n in (100, 1600)
+    ]
+    assert 0 < free[1] < 0.5 * free[0]
+
+
+def test_a_forest_that_has_seen_its_counts_promises_too_much():
+    districts = binomials.school_districts(load_star98(), 303, seeded())
+    trials = torch.full_like(districts.rates, 4)
+    counts = binomials.draw_counts(districts.rates, trials, 1, seeded(3))[0]
+    options = {"n_folds": 5, "n_trees": 20, "min_leaf": 1}
+    curves = experiment.forest_curves(districts, counts, trials, STRENGTHS, seed=0, folds=seeded(), **options)
+    assert curves["in-sample"][0].min() < 0 < curves["in-sample"][1].min()
+    assert curves["cross-fitted"][0].min() > curves["in-sample"][0].min() + 0.02
+
+
+def test_rules_at_predictions_are_those_of_their_names():
+    counts, trials, _, predictions = sample()
+    rules = experiment.rules_at_predictions(STRENGTHS)
+    torch.testing.assert_close(rules["ridge alone"](counts, trials, predictions), predictions)
+    biased = choose_by_sure(proportions(counts, trials, plug_in=True), STRENGTHS, predictions)
+    torch.testing.assert_close(rules["plug-in at ridge"](counts, trials, predictions), biased.estimates)
+    assert not torch.equal(rules["SURE at ridge"](counts, trials, predictions), biased.estimates)
+
+
 # --- Bad input ----------------------------------------------------------------------------------------------------
 
 ONES, FOURS = torch.ones(20, dtype=torch.float64), torch.full((20,), 4.0, dtype=torch.float64)
@@ -537,12 +580,10 @@ def changed(values, unit, value):
     [
         proportions,
         arcsine,
-        binomial_variance,
         npmle,
         lambda x, n: differences(x, n, ONES, FOURS),
         lambda x, n: differences(ONES, FOURS, x, n),
         lambda x, n: choose_by_likelihood(x, n, STRENGTHS),
-        lambda x, n: sure_binomial(lambda x, n: x / n, x, n),
     ],
 )
 def test_counts_are_checked_at_every_door(door):
@@ -556,16 +597,10 @@ def test_counts_are_checked_at_every_door(door):
         door(changed(ONES, 2, 1.5), FOURS)
     with pytest.raises(ValueError, match=r"trials must be whole numbers; got \[4\.25\]"):
         door(ONES, changed(FOURS, 2, 4.25))
-    with pytest.raises(ValueError, match=r"successes must be whole numbers; got .*nan"):
+    with pytest.raises(ValueError, match=r"successes must be finite; got NaN"):
         door(changed(ONES, 2, math.nan), FOURS)
-    with pytest.raises(ValueError, match="trials must have one entry a unit; got 19 for 20 units"):
+    with pytest.raises(ValueError, match=r"trials must have one entry a unit; got shape \(19,\)"):
         door(ONES, FOURS[:19])
-
-
-@pytest.mark.bad_input
-def test_the_third_order_needs_three_trials():
-    with pytest.raises(ValueError, match="trials must be at least 3 for the third order; got 2"):
-        sure_binomial(lambda x, n: x / n, ONES, changed(FOURS, 5, 2.0), form="third order")
 
 
 MEASURED = Measurements(ONES / 4, ONES / 16, FOURS)
@@ -623,10 +658,18 @@ def test_strengths_are_checked(door):
 def test_single_parameters_are_checked():
     with pytest.raises(ValueError, match="strength must not be negative; got -2"):
         shrink(MEASURED, ONES, -2.0)
-    with pytest.raises(ValueError, match=r"low and high must be positive and increasing; got 5\.0 and 1\.0"):
+    with pytest.raises(
+        ValueError, match=r"low and high must be positive, finite and increasing; got 5\.0 and 1\.0"
+    ):
         strength_grid(5.0, 1.0)
     with pytest.raises(ValueError, match="level must be between 0 and 1; got 95"):
         risk_interval(ONES, 95)
+    with pytest.raises(ValueError, match="name must be one of 'rare', 'mild', 'two kinds'; got 'wild'; did"):
+        binomials.made_up_population("wild", 5, 1, seeded())
+    with pytest.raises(ValueError, match=r"covariates must not be constant; got columns \[1\] of one value"):
+        ridge_regression(torch.stack([FOURS + torch.arange(20), ONES], dim=1), ONES, FOURS)
+    with pytest.raises(ValueError, match=r"successes must be those of one draw, \(n,\); got \(2, 20\)"):
+        random_forest(torch.eye(20, dtype=torch.float64), torch.stack([ONES, ONES]), FOURS)
     with pytest.raises(ValueError, match="penalty must be positive and finite; got 0"):
         ridge_regression(torch.eye(20, dtype=torch.float64), ONES, FOURS, penalty=0)
 
