@@ -302,6 +302,32 @@ def all_chapters(root: Path | None = None) -> list[Chapter]:
     return [pair for pair in all_pairs(root) if isinstance(pair, Chapter)]
 
 
+def page_numbers(root: Path | None = None) -> dict[str, str]:
+    """Number the pages: chapters 1, 2, ... through the whole book, parts' openings I, II, ...
+
+    Figures and equations follow: Figure 3.2 is the second one of chapter 3.
+
+    Parameters
+    ----------
+    root
+        As for `all_pairs`.
+
+    Returns
+    -------
+    The numbers by entry; "How fast" has none.
+    """
+    pairs = [pair for pair in all_pairs(root) if pair.entry != HOW_FAST]
+    chapters = [pair.entry for pair in pairs if isinstance(pair, Chapter)]
+    openings = [pair.entry for pair in pairs if not isinstance(pair, Chapter)]
+    numbers = {entry: str(number) for number, entry in enumerate(chapters, 1)}
+    return numbers | {entry: _roman(number) for number, entry in enumerate(openings, 1)}
+
+
+def _roman(number: int) -> str:
+    tens, ones = divmod(number, 10)
+    return "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
+
+
 def _is_plain_page(entry: str) -> bool:
     return entry == HOW_FAST or entry.endswith(f"/{OPENING}")
 
