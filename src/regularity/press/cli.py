@@ -72,6 +72,26 @@ def execute(pages: tuple[str, ...], force: bool) -> None:
         click.echo(f"{pair.label}: {done}")
 
 
+@main.command()
+@click.argument("pages", nargs=-1, metavar="[PAGE]...")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the copies; the default is `plain` at the top of the book.",
+)
+def notebook(pages: tuple[str, ...], folder: Path | None) -> None:
+    """Write plain copies of all pages, or of those named: ordinary notebooks, numbers and links filled in.
+
+    A copy that you have changed is left as it is.
+    """
+    from regularity.press.plain import write_plain
+
+    chosen = [find_pair(name) for name in pages] or all_pairs()
+    for path, written in write_plain(chosen, folder or find_root() / "plain").items():
+        click.echo(path if written else f"{path} is kept: you changed it; remove it to have it written anew")
+
+
 def _options(*options: Callable[..., Any]) -> Callable[..., Any]:
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
