@@ -13,9 +13,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from click.testing import CliRunner
 
+from regularity.lab.claims import claims_of
 from regularity.press.chapters import Pair, all_pairs, find_chapter
+from regularity.press.cli import main
 from regularity.press.errors import BookError
+from regularity.press.execution import execute_notebook
 from regularity.press.plain import SITE, plain_notebook, write_plain
 
 ROOT = Path(__file__).parents[2]
@@ -339,15 +343,27 @@ def test_a_copy_that_its_reader_changed_is_left_alone(book, tmp_path):
     assert "1 + 2" in path.read_text()
 
 
-def test_a_plain_copy_executes_with_parameters(executed_book, tmp_path):
-    from papermill import execute_notebook
+def test_the_command_says_what_it_wrote_and_what_it_kept(book, monkeypatch):
+    write_notebook(book, "notebooks/stein/example", markdown("# One"), code("1 + 1"))
+    monkeypatch.chdir(book)
+    done = CliRunner().invoke(main, ["notebook", "example", "stein/opening"])
+    paths = [book / "plain" / "stein" / f"{name}.ipynb" for name in ("example", "opening")]
+    assert done.output.splitlines() == [str(path) for path in paths]
+    paths[0].write_text(paths[0].read_text().replace("1 + 1", "1 + 2"))
+    done = CliRunner().invoke(main, ["notebook", "example", "--to", "plain"])
+    assert done.output.startswith("plain/stein/example.ipynb is kept: you changed it")
 
+
+def test_a_plain_copy_executes_with_parameters(executed_book):
     pair = find_chapter("tiny", executed_book)
-    (path,) = write_plain([pair], tmp_path)
-    done = execute_notebook(path, None, {"n_draws": 50}, cwd=tmp_path, progress_bar=False)
-    outputs = [output for cell in done.cells for output in cell.get("outputs", [])]
-    assert any("regularity_claims" in output.metadata for output in outputs)
-    assert glued_texts({"cells": done.cells}).keys() == glued_texts(pair.executed()).keys()
+    copied = plain_notebook(pair)
+    done = json.loads(execute_notebook(json.dumps(copied), {"n_draws": 50}, package=pair.package))
+    assert [claim["claim"] for claim in claims_of(done)] == [
+        claim["claim"] for claim in claims_of(pair.executed())
+    ]
+    before, after = glued_texts(pair.executed()), glued_texts(done)
+    assert before.keys() == after.keys()
+    assert before != after  # half as many draws have another mean
 
 
 # --- The book ----------------------------------------------------------------------------------------------------

@@ -56,8 +56,7 @@ def is_stale(pair: Pair) -> bool:
     if executed is None or _mark(executed).get("digest") != pair.digest():
         return True
     code = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
-    n_code = sum(cell.kind == "code" for cell in pair.source_cells)
-    if [cell["execution_count"] for cell in code] != list(range(1, n_code + 1)):
+    if [cell["execution_count"] for cell in code] != list(range(1, len(pair.code) + 1)):
         return True
     return any(output["output_type"] == "error" for cell in code for output in cell["outputs"])
 
@@ -148,11 +147,8 @@ def _made_of(pair: Pair, executed: Mapping[str, Any], digest: str) -> "NotebookN
         if cell.cell_type == "code":
             ran = next(done)
             cell.outputs, cell.execution_count = _tidied(ran["outputs"]), ran["execution_count"]
-    notebook.metadata["language_info"] = {
-        "name": "python",
-        "file_extension": ".py",
-        "mimetype": "text/x-python",
-    }
+    # As the kernel tells it: JupyterLab writes it so, and marks a notebook that says anything else as changed.
+    notebook.metadata["language_info"] = executed["metadata"]["language_info"]
     notebook.metadata[METADATA_KEY] = {"digest": digest, "source": _source_hash(notebook)}
     return notebook
 
