@@ -1,9 +1,24 @@
-"""How chapters are found, what their parameters are, and what makes a new version of one."""
+"""How pages are found, what their cells and parameters are, and what makes a new version of one."""
 
+import nbformat
 import pytest
 
-from regularity.lab.chapters import BookError, all_chapters, find_chapter, find_root
-from tests.conftest import write
+from regularity.press.chapters import (
+    BookError,
+    Chapter,
+    all_chapters,
+    all_pairs,
+    find_chapter,
+    find_pair,
+    find_root,
+)
+from regularity.press.parameters import Parameter
+from tests.conftest import HEADER, write
+
+
+@pytest.fixture
+def tiny(tiny_book):
+    return find_chapter("tiny", tiny_book)
 
 
 def test_the_book_is_found_from_any_folder_in_it(tiny_book):
@@ -14,49 +29,77 @@ def test_outside_a_book_the_installed_one_is_found(tmp_path):
     assert (find_root(tmp_path) / "src" / "regularity").is_dir()
 
 
-def test_chapters_come_in_the_order_of_the_contents(tiny_book):
-    source = tiny_book / "notebooks" / "stein" / "tiny.py"
+CONTENTS = """\
+format: jb-book
+root: index
+parts:
+  - caption: Stein
+    chapters:
+      - file: notebooks/stein/opening
+        sections:
+          - file: notebooks/stein/zebra
+          - file: notebooks/stein/tiny
+  - caption: Reference
+    chapters:
+      - file: book/how_fast
+      - glob: book/api/*
+"""
+
+
+def test_pages_come_in_the_order_of_the_contents(tiny_book, tiny):
     for name in ("zebra", "ant"):
-        write(source.with_name(f"{name}.py"), source.read_text())
-    write(
-        tiny_book / "_toc.yml",
-        """\
-        format: jb-book
-        root: index
-        parts:
-          - caption: Stein
-            chapters:
-              - file: book/parts/stein
-                sections:
-                  - file: notebooks/stein/zebra
-                  - file: notebooks/stein/tiny
-        """,
-    )
+        write(tiny.source.with_name(f"{name}.py"), tiny.source.read_text())
+    write(tiny_book / "book" / "how_fast.py", HEADER + "\n# %% [markdown]\n# # How fast\n")
+    write(tiny_book / "_toc.yml", CONTENTS)
     assert [chapter.name for chapter in all_chapters(tiny_book)] == ["zebra", "tiny", "ant"]
+    labels = [pair.label for pair in all_pairs(tiny_book)]
+    assert labels == ["stein/opening", "stein/zebra", "stein/tiny", "how_fast", "stein/ant"]
+    assert find_pair("how_fast", tiny_book).title == "How fast"
+    assert not isinstance(find_pair("stein/opening", tiny_book), Chapter)
+    assert find_pair("ant", tiny_book) == find_chapter("stein/ant", tiny_book)
 
 
-def test_a_chapter_tells_its_title_files_and_parameters(tiny_book):
-    chapter = find_chapter("stein/tiny", tiny_book)
-    assert chapter == find_chapter("tiny", tiny_book)
-    assert chapter.title == "Tiny: is the mean of normal draws zero?"
-    assert chapter.parameter_file("gpu").read_text() == "n_draws: 1000\n"
-    assert chapter.parameters["n_draws"] == {
-        "name": "n_draws",
-        "inferred_type_name": "int",
-        "default": "100",
-        "help": "how many draws",
+def test_a_chapter_tells_its_title_files_and_parameters(tiny_book, tiny):
+    assert find_chapter("stein/tiny", tiny_book) == tiny
+    assert (tiny.part, tiny.name) == ("stein", "tiny")
+    assert tiny.title == "Tiny: is the mean of normal draws zero?"
+    assert tiny.parameter_file("gpu").read_text() == "n_draws: 1000\n"
+    assert tiny.parameters["n_draws"] == Parameter("n_draws", "int", 100, "how many draws")
+    assert tiny.executed() is None
+    assert tiny.method == tiny_book / "src/regularity/stein/tiny.py"
+    write(tiny_book / "src/regularity/stein/tiny/__init__.py", "")
+    assert tiny.method.is_dir()
+
+
+@pytest.mark.parametrize("pair", all_pairs(), ids=lambda pair: pair.label)
+def test_cells_are_those_that_jupytext_reads(pair):
+    theirs = [(cell.cell_type, cell.source.strip()) for cell in pair.cells.cells]
+    assert [(cell.kind, cell.source.strip()) for cell in pair.source_cells] == theirs
+    tagged = [cell.source for cell in pair.cells.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert [cell.source for cell in pair.source_cells if cell.is_parameters] == tagged
+
+
+@pytest.mark.parametrize("chapter", all_chapters(), ids=lambda chapter: chapter.name)
+def test_papermill_finds_the_same_parameters(chapter, tmp_path):
+    from papermill import inspect_notebook
+
+    nbformat.write(chapter.cells, tmp_path / "plain.ipynb")
+    theirs = inspect_notebook(tmp_path / "plain.ipynb")
+    assert {name: parameter.help for name, parameter in chapter.parameters.items()} == {
+        name: entry["help"] for name, entry in theirs.items()
     }
-    assert chapter.executed() is None
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "changes"),
     [
         ("notebooks/stein/tiny.py", "is the mean", "is a mean", False),
-        ("src/regularity/stein/tiny.py", '"""The method."""', '"""A method."""  # of ours', False),
+        ("notebooks/stein/tiny.py", "  # how many draws", "  # number of draws", False),
         ("notebooks/stein/tiny.py", "= 100", "= 101", True),
-        ("src/regularity/stein/tiny.py", "value = 1", "value = 2", True),
-        ("src/regularity/foundations/checks.py", "level = 1", "level = 2", False),
+        ("src/regularity/stein/tiny.py", '"""The method."""', '"""A method."""  # of ours', False),
+        ("src/regularity/stein/tiny.py", "standard_normal(n)", "standard_normal(n + 1)[:n]", True),
+        ("src/regularity/foundations/checks.py", "must be positive", "must not be zero", True),
+        ("src/regularity/lab/figures.py", "WIDTH = 7.0", "WIDTH = 8.0", False),
     ],
 )
 def test_prose_makes_no_new_version_and_code_does(tiny_book, file, old, new, changes):
@@ -67,18 +110,13 @@ def test_prose_makes_no_new_version_and_code_does(tiny_book, file, old, new, cha
     assert (find_chapter("tiny", tiny_book).digest() != before) is changes
 
 
-def test_runs_differ_by_parameters_and_by_all_they_import(tiny_book):
-    def digest(parameters):
-        return find_chapter("tiny", tiny_book).run_digest(parameters)
-
-    plain = digest({})
-    assert digest({"seed": 1}) != plain
-    assert digest({"seed": 1, "scale": 2}) == digest({"scale": 2, "seed": 1})
-    foundation = tiny_book / "src/regularity/foundations/checks.py"
-    foundation.write_text('"""Checks, told anew."""\n\nlevel = 1\n')
-    assert digest({}) == plain
-    foundation.write_text('"""Checks."""\n\nlevel = 2\n')
-    assert digest({}) != plain
+def test_new_timings_are_a_new_version_of_how_fast(tiny_book):
+    write(tiny_book / "book" / "how_fast.py", HEADER + "\n# %%\nx = 1\n")
+    write(tiny_book / "benchmarks" / "results.json", '{"ratio": 1}')
+    page = find_pair("how_fast", tiny_book)
+    before = page.digest()
+    write(tiny_book / "benchmarks" / "results.json", '{"ratio": 2}')
+    assert page.digest() != before
 
 
 @pytest.mark.bad_input
@@ -87,11 +125,65 @@ def test_wrong_names_are_met_with_the_nearest_right_one(tiny_book):
         find_chapter("tinny", tiny_book)
     with pytest.raises(BookError, match="no chapter 'qqq'; there are: tiny, stein/tiny"):
         find_chapter("qqq", tiny_book)
+    with pytest.raises(BookError, match=r"no page 'stein/opened'; did you mean 'stein/opening'\?"):
+        find_pair("stein/opened", tiny_book)
 
 
 @pytest.mark.bad_input
-def test_a_header_without_a_kernel_is_refused(tiny_book):
-    source = tiny_book / "notebooks" / "stein" / "tiny.py"
-    source.write_text(source.read_text().replace("#   kernelspec:", "#   colonelspec:"))
-    with pytest.raises(BookError, match="must hold a `kernelspec:`"):
-        find_chapter("tiny", tiny_book).parameters  # noqa: B018
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("notebooks/stein/tiny.py", "#   kernelspec:", "#   colonelspec:", "must hold a `kernelspec:`"),
+        ("notebooks/stein/tiny.py", "draws = tiny", "draws == = tiny", "code cell 3, line 5 is not Python"),
+        (
+            "notebooks/stein/tiny.py",
+            "seed: int = 0",
+            "seed: int = ",
+            "tagged parameters, line 1 is not Python",
+        ),
+        ("notebooks/stein/tiny.py", "= 100", "= 10 * 10", r"n_draws must be a plain literal; got 10 \* 10"),
+        (
+            "notebooks/stein/tiny.py",
+            '"parameters"',
+            '"others"',
+            "must have one cell tagged parameters; got 0",
+        ),
+        ("notebooks/stein/tiny.py", "draws = tiny", "# %time draws = tiny", "plain Python, without magic"),
+        (
+            "notebooks/stein/tiny.py",
+            "draws = tiny",
+            "%time draws = tiny",
+            "code cell 3, line 5 is not Python",
+        ),
+        ("notebooks/stein/tiny.py", "# # Tiny", "# # Tiny \udcff", "tiny.py: 'utf-8' codec can't decode"),
+        (
+            "src/regularity/stein/tiny.py",
+            "def draw(",
+            "def draw",
+            "regularity.stein.tiny, line 8 is not Python",
+        ),
+        ("_toc.yml", "root: index", "root: [index", "_toc.yml is not YAML: "),
+        ("_toc.yml", "root: index", "a: &a [b]\nroot: *a", "_toc.yml is not YAML: an alias is no value"),
+    ],
+)
+def test_what_is_half_edited_is_named_in_one_line(tiny_book, file, old, new, message):
+    path = tiny_book / file
+    assert old in path.read_text()
+    path.write_bytes(path.read_text().replace(old, new).encode("utf-8", "surrogateescape"))
+
+    def read_all():
+        chapter = find_chapter("tiny", tiny_book)
+        return chapter.parameters, chapter.digest(), chapter.cells
+
+    with pytest.raises(BookError, match=message) as caught:
+        read_all()
+    assert str(tiny_book) in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"cells": 3, "metadata": {}}', "\udcff"])
+def test_a_broken_notebook_is_named(tiny, content):
+    tiny.notebook.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BookError, match=r"tiny.ipynb is no notebook; remove it"):
+        tiny.executed()

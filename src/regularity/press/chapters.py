@@ -94,6 +94,11 @@ class Pair:
         """
         return read_cells_of(self.source)
 
+    @property
+    def code(self) -> list[str]:
+        """The sources of the code cells."""
+        return [cell.source for cell in self.source_cells if cell.kind == "code"]
+
     @cached_property
     def cells(self) -> "NotebookNode":
         """The notebook as Jupytext makes it of the source, without outputs.
@@ -105,7 +110,7 @@ class Pair:
         """
         import jupytext
 
-        expected = [cell.source.strip() for cell in self.source_cells if cell.kind == "code"]
+        expected = [source.strip() for source in self.code]
         try:
             notebook = jupytext.read(self.source)
         except Exception as error:  # whatever Jupytext makes of a header or a marker that is half edited
@@ -164,9 +169,8 @@ class Pair:
         BookError
             If its code, or what it reaches, is not Python.
         """
-        code = [cell.source for cell in self.source_cells if cell.kind == "code"]
         try:
-            found = digests.digest(code, self.package)
+            found = digests.digest(self.code, self.package)
             data = [path.read_text(encoding="utf-8") for path in self._data if path.is_file()]
         except SyntaxError as error:
             raise BookError(f"{self.source}: {_where(error)}") from None
@@ -237,7 +241,7 @@ class Chapter(Pair):
         try:
             return parameters_in(cells[0].source)
         except SyntaxError as error:
-            raise BookError(f"{self.source}: the cell tagged parameters, {_where(error)}") from None
+            raise BookError(f"{self.source}: {_where(error)}") from None
         except ValueError as error:
             raise BookError(f"{self.source}: {error}") from None
 

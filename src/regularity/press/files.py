@@ -198,7 +198,7 @@ for _tag, _pattern, _first in (
     ("bool", r"true|false|True|False", "tfTF"),
     ("null", r"null|None|~|", ["n", "N", "~", ""]),
     ("int", r"[-+]?\d+", "-+0123456789"),
-    ("float", rf"{_NUMBER}(?:[eE][-+]?\d+)?|[-+]?\.inf|\.nan", "-+.0123456789"),
+    ("float", rf"{_NUMBER}(?:[eE][-+]?\d+)?", "-+.0123456789"),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})$"), list(_first))
 _Loader.add_constructor("tag:yaml.org,2002:int", _whole)

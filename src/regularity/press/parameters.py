@@ -113,8 +113,10 @@ class Parameter:
         return checked
 
     def _demand(self, value: Any) -> str:
-        written = ", written [1, 2, ...] as YAML does" if self.type.startswith("list") else ""
-        return f"must be {self.type}{written}; got {value!r}"
+        kinds = _kinds(self.default) if self.type == "list" else ()
+        wanted = f"list[{kinds[0]}]" if len(kinds) == 1 else self.type
+        written = ", written [1, 2, ...] as YAML does" if wanted.startswith("list") else ""
+        return f"must be {wanted}{written}; got {value!r}"
 
 
 def _entries(node: ast.expr) -> list[ast.expr]:
@@ -123,6 +125,12 @@ def _entries(node: ast.expr) -> list[ast.expr]:
 
 def _may_be_none(type_name: str) -> bool:
     return "None" in re.split(r"[ |]+", type_name)
+
+
+def _kinds(entries: list[Any] | None) -> tuple[str, ...]:
+    """The types of what a list holds; one with whole numbers and others holds floats."""
+    kinds = {type(entry).__name__ for entry in entries or ()}
+    return ("float",) if kinds == {"int", "float"} else tuple(kinds)
 
 
 def _checked(value: Any, annotation: ast.expr, default: Any) -> Any:
@@ -141,11 +149,10 @@ def _checked(value: Any, annotation: ast.expr, default: Any) -> Any:
         case ast.Name(id="int" | "bool" | "str" as name) if type(value).__name__ == name:
             return value
         case ast.Name(id="list") if isinstance(value, list):
-            kinds = {type(entry).__name__ for entry in default or []}
-            kinds = {"float"} if kinds == {"int", "float"} else kinds
+            kinds = _kinds(default)
             if len(kinds) != 1:
                 return value
-            return [_checked(entry, ast.Name(kinds.copy().pop()), default[0]) for entry in value]
+            return [_checked(entry, ast.Name(kinds[0]), default[0]) for entry in value]
         case ast.Subscript(value=ast.Name(id="list"), slice=inner) if isinstance(value, list):
             return [_checked(entry, inner, (default or [None])[0]) for entry in value]
         case ast.Subscript(value=ast.Name(id="Literal") | ast.Attribute(attr="Literal")):
@@ -173,7 +180,7 @@ def parameters_in(source: str) -> dict[str, Parameter]:
         If a parameter is no literal.
     """
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    tree = ast.parse(source)
+    tree = ast.parse(source, "the cell tagged parameters")
     comments = {
         token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT
     }
