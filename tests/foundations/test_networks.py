@@ -248,6 +248,6 @@ def test_sizes_must_be_positive(name):
 @pytest.mark.bad_input
 def test_images_too_small_to_be_padded():
     with pytest.raises(
-        ValueError, match="image sides are too small to be padded to multiples of 32; got 16 x 40"
+        ValueError, match="sides of images are too small to be padded to multiples of 32; got 16 x 40"
     ):
         apply_to_any_size(torch.sin, images(1, 1, 16, 40), 32)

@@ -12,7 +12,6 @@ from regularity.foundations.noise import (
     add_gamma_noise,
     add_gaussian_noise,
     add_poisson_noise,
-    check_clean,
     stabilise_variance,
     standard_normal_like,
     undo_stabilisation,
@@ -100,6 +99,28 @@ def test_gaussian_noise_is_left_alone():
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize("family", ADD_NOISE)
+def test_whole_numbers_get_the_noise_of_real_ones(family):
+    """Black and white as integers: noise in the integers' type would be 0 or 1."""
+    board = torch.tensor([0, 1, 1, 1, 0])
+    noisy = ADD_NOISE[family](board, 0.3, seeded())
+    assert torch.equal(noisy, ADD_NOISE[family](board.float(), 0.3, seeded()))
+    assert ((noisy[1:4] - noisy[1:4].round()).abs() > 1e-3).any()
+
+
+@pytest.mark.bad_input
+def test_a_family_is_chosen_by_its_name():
+    for call in (stabilise_variance, undo_stabilisation):
+        with pytest.raises(
+            ValueError, match=r"family must be one of .*; got 'Poisson'; did you mean 'poisson'\?"
+        ):
+            call(torch.ones(2), "Poisson", 0.1)
+    for family in ("poisson", "gamma"):
+        with pytest.raises(ValueError, match=r"noisy must not be negative; got -0\.5"):
+            stabilise_variance(torch.tensor([0.5, -0.5]), family, 0.1)
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize("bad", [0.0, -0.1, float("nan"), float("inf")])
 @pytest.mark.parametrize(
     ("add", "name"),
@@ -114,13 +135,11 @@ def test_parameter_must_be_positive(add, name, bad):
 @pytest.mark.parametrize(
     ("clean", "message"),
     [
-        (torch.tensor([0.0, 128.0]), r"intensities must be in \[0, 1\]; got a range of \[0, 128\]"),
-        (torch.tensor([-0.5, 0.5]), r"intensities must be in \[0, 1\]; got a range of \[-0.5, 0.5\]"),
-        (torch.tensor([float("nan")]), r"intensities must be in \[0, 1\]; got NaN"),
+        (torch.tensor([0.0, 128.0]), r"clean must be in \[0, 1\]; got a range of \[0.0, 128.0\]"),
+        (torch.tensor([-0.5, 0.5]), r"clean must be in \[0, 1\]; got a range of \[-0.5, 0.5\]"),
+        (torch.tensor([float("nan")]), r"clean must be in \[0, 1\]; got NaN"),
     ],
 )
 def test_intensities_must_be_in_the_unit_interval(clean, message):
-    with pytest.raises(ValueError, match=message):
-        check_clean(clean)
     with pytest.raises(ValueError, match=message):
         add_gaussian_noise(clean, 0.1)

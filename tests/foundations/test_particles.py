@@ -63,7 +63,9 @@ def test_direction_of_two_particles_by_hand():
 
 @pytest.mark.bad_input
 def test_bandwidths_need_two_particles_and_positive_numbers():
-    with pytest.raises(ValueError, match="needs at least 2 particles, as log 1 = 0; got 1"):
+    with pytest.raises(
+        ValueError, match="squared_distances must be of at least 2 particles, as log 1 = 0; got 1"
+    ):
         median_bandwidth(torch.zeros(1, 1))
     with pytest.raises(ValueError, match="power must be 1 or 2; got 3"):
         median_bandwidth(torch.zeros(2, 2), power=3)

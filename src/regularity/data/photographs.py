@@ -152,13 +152,17 @@ def block_mean(image: Float[Tensor, "height width"], factor: int) -> Float[Tenso
     Raises
     ------
     ValueError
-        If `factor` is not positive or exceeds a side.
+        If `image` has not two axes, or `factor` is not positive or exceeds a side.
 
     Examples
     --------
     >>> block_mean(torch.tensor([[0.0, 2.0, 5.0, 7.0], [4.0, 6.0, 5.0, 7.0]]), 2)
     tensor([[3., 6.]])
     """
+    if image.ndim != 2:
+        raise ValueError(f"image must have two axes; got shape {tuple(image.shape)}")
+    if not image.is_floating_point():
+        image = image.to(torch.get_default_dtype())  # the mean of whole numbers is not one
     if not 1 <= factor <= min(image.shape):
         raise ValueError(f"factor must lie between 1 and the shorter side; got {factor} for {_size(image)}")
     return avg_pool2d(image[None, None], factor)[0, 0]
@@ -181,7 +185,7 @@ def centre_crop(image: Float[Tensor, "height width"], size: int) -> Float[Tensor
     Raises
     ------
     ValueError
-        If `size` is not positive or exceeds a side.
+        If `image` has not two axes, or `size` is not positive or exceeds a side.
 
     Examples
     --------
@@ -189,6 +193,8 @@ def centre_crop(image: Float[Tensor, "height width"], size: int) -> Float[Tensor
     tensor([[ 6.,  7.],
             [11., 12.]])
     """
+    if image.ndim != 2:
+        raise ValueError(f"image must have two axes; got shape {tuple(image.shape)}")
     if not 1 <= size <= min(image.shape):
         raise ValueError(f"size must lie between 1 and the shorter side; got {size} for {_size(image)}")
     top, left = ((side - size) // 2 for side in image.shape)

@@ -133,6 +133,26 @@ def check_floating(name: str, values: Tensor) -> None:
         raise TypeError(f"{name} must be of a floating type; got {values.dtype}")
 
 
+def check_not_negative(name: str, values: Tensor | int | float) -> None:
+    """Refuse a number, or a tensor with an entry, below zero.
+
+    Parameters
+    ----------
+    name
+        What the caller calls it, for the message.
+    values
+        A number, or a tensor of any shape.
+
+    Raises
+    ------
+    ValueError
+        If an entry is negative, or NaN.
+    """
+    entries = torch.as_tensor(values)
+    if not bool((entries >= 0).all()):
+        raise ValueError(f"{name} must not be negative; got {entries.min().item():g}")
+
+
 def check_finite(name: str, values: Tensor | int | float) -> None:
     """Refuse a number, or a tensor with an entry, that is NaN or infinite.
 

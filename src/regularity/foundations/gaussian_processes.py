@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.checks import check_finite, check_positive
+from regularity.foundations.checks import as_floats, check_at_least, check_positive
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,43 @@ def _factorise(kernel: Tensor, noise: Tensor) -> Tensor:
     return factor
 
 
-def _check_data(inputs: Tensor, targets: Tensor) -> None:
+def _as_data(
+    inputs: Tensor, targets: Tensor, parameters: KernelParameters | None
+) -> tuple[Tensor, Tensor, KernelParameters | None]:
+    """Bring data and parameters to one floating type, and look that they fit."""
+    named = {} if parameters is None else vars(parameters)
+    inputs, targets, *values = as_floats(inputs=inputs, targets=targets, **named)
+    if inputs.ndim < 2:
+        raise ValueError(f"inputs must have two axes or more, (..., n, d); got shape {tuple(inputs.shape)}")
     if inputs.shape[-2] != targets.shape[-1]:
         raise ValueError(
             f"targets must have one entry an input; got {targets.shape[-1]} for {inputs.shape[-2]} inputs"
         )
-    for name, values in (("inputs", inputs), ("targets", targets)):
-        check_finite(name, values)
+    parameters = None if parameters is None else KernelParameters(*values)
+    if parameters is not None:
+        _check_reach("inputs", inputs, parameters)
+    largest = torch.finfo(targets.dtype).max ** 0.5 / targets.shape[-1]
+    if not bool((targets.abs() < largest).all()):
+        raise ValueError(f"targets must be smaller, of order one; got {targets.abs().max().item():g}")
+    return inputs, targets, parameters
+
+
+def _check_reach(name: str, points: Tensor, parameters: KernelParameters) -> None:
+    """Refuse points so far from zero that the squares of their distances overflow."""
+    furthest = (points.detach() / parameters.lengthscale.detach()[..., None, :]).abs().max().item()
+    if not furthest < torch.finfo(points.dtype).max ** 0.5 / (10 * points.shape[-1]):
+        raise ValueError(f"{name} must be nearer, a few lengthscales from zero; got {furthest:g} of them")
+
+
+def _as_points(process: GaussianProcess, points: Tensor) -> Tensor:
+    """Take points of prediction in the type of the process."""
+    (points,) = as_floats(points=points)
+    d = process.inputs.shape[-1]
+    if points.ndim < 2 or points.shape[-1] != d:
+        raise ValueError(f"points must be (..., q, {d}), as the inputs are; got shape {tuple(points.shape)}")
+    points = points.to(process.weights.dtype)
+    _check_reach("points", points, process.parameters)
+    return points
 
 
 def log_marginal_likelihood(
@@ -113,12 +143,18 @@ def log_marginal_likelihood(
     Raises
     ------
     ValueError
-        If the kernel matrix is not positive definite.
+        If the sizes differ, an entry is not finite or too large, or the kernel matrix is not positive definite.
 
     References
     ----------
     Rasmussen and Williams (2006), Gaussian processes for machine learning, eqs. 2.30 and 5.9.
     """
+    return _log_marginal_likelihood(*_as_data(inputs, targets, parameters))
+
+
+def _log_marginal_likelihood(
+    inputs: Tensor, targets: Tensor, parameters: KernelParameters
+) -> tuple[Tensor, KernelParameters]:
     kernel, slope = _matern(inputs, inputs, parameters)
     factor = _factorise(kernel, parameters.noise)
     precision = torch.cholesky_inverse(factor)
@@ -161,7 +197,7 @@ def condition(
     ValueError
         If the sizes differ, an entry is not finite or the kernel matrix is not positive definite.
     """
-    _check_data(inputs, targets)
+    inputs, targets, parameters = _as_data(inputs, targets, parameters)
     precision = torch.cholesky_inverse(_factorise(_matern(inputs, inputs, parameters)[0], parameters.noise))
     return GaussianProcess(inputs, parameters, (precision @ targets[..., None])[..., 0], precision)
 
@@ -204,15 +240,16 @@ def fit_gaussian_process(
     Raises
     ------
     ValueError
-        If the sizes differ, an entry is not finite, `learning_rate` or a bound is not positive, bounds do not
-        increase, or the kernel matrix is not positive definite.
+        If the sizes differ, an entry is not finite or too large, `learning_rate` or a bound is not positive, bounds
+        do not increase, or the kernel matrix is not positive definite.
 
     References
     ----------
     Rasmussen and Williams (2006), Gaussian processes for machine learning, Section 5.4.1.
     """
-    _check_data(inputs, targets)
+    inputs, targets, start = _as_data(inputs, targets, start)
     check_positive("learning_rate", learning_rate)
+    check_at_least("n_steps", n_steps, 0)
     for name, (low, high) in (("scale_bounds", scale_bounds), ("noise_bounds", noise_bounds)):
         check_positive(name, low)
         if low > high:
@@ -232,7 +269,7 @@ def fit_gaussian_process(
 
     optimiser = torch.optim.Adam([logs], lr=learning_rate)
     for _ in range(n_steps):
-        _, gradient = log_marginal_likelihood(inputs, targets, parameters())
+        _, gradient = _log_marginal_likelihood(inputs, targets, parameters())
         ascent = [gradient.lengthscale, gradient.variance[..., None], gradient.noise[..., None]]
         logs.grad = -torch.cat(ascent, dim=-1)
         optimiser.step()
@@ -258,7 +295,13 @@ def predict(
         In the units of the targets.
     std
         In the same units.
+
+    Raises
+    ------
+    ValueError
+        If `points` have another number of coordinates, are not finite or too far away.
     """
+    points = _as_points(process, points)
     cross, _ = _matern(points, process.inputs, process.parameters)
     mean = (cross @ process.weights[..., None])[..., 0]
     explained = (cross * (cross @ process.precision)).sum(dim=-1)
@@ -286,10 +329,16 @@ def confidence_bound(
     gradient
         In units of the targets by units of the inputs.
 
+    Raises
+    ------
+    ValueError
+        If `points` have another number of coordinates, are not finite or too far away.
+
     References
     ----------
     Srinivas et al. (2010), Gaussian process optimization in the bandit setting (confidence bounds).
     """
+    points = _as_points(process, points)
     cross, slope = _matern(points, process.inputs, process.parameters)
     mean = (cross @ process.weights[..., None])[..., 0]
     reduction = cross @ process.precision
@@ -324,11 +373,18 @@ def sample_jointly(
     Raises
     ------
     ValueError
-        If the covariance is not positive definite even so.
+        If the covariance is not positive definite even so, `points` have another number of coordinates, are not
+        finite or too far away, or `normals` do not have one entry a point.
     """
+    points = _as_points(process, points)
+    (normals,) = as_floats(normals=normals)
+    if normals.shape[-1] != points.shape[-2]:
+        raise ValueError(
+            f"normals must have one entry a point, {points.shape[-2]}; got shape {tuple(normals.shape)}"
+        )
     cross, _ = _matern(points, process.inputs, process.parameters)
     prior, _ = _matern(points, points, process.parameters)
     mean = (cross @ process.weights[..., None]).mT
     covariance = prior - cross @ process.precision @ cross.mT
     factor = _factorise(covariance, 1e-6 * process.parameters.variance)
-    return mean + normals @ factor.mT
+    return mean + normals.to(factor.dtype) @ factor.mT

@@ -5,15 +5,15 @@ A = ∂²h/∂x² and B = ∂²h/∂x∂θ at the minimiser, the hypergradient i
 of any shape, and A is only ever applied, never formed.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad, vjp
 
-from regularity.foundations.checks import check_at_least, check_finite, check_positive
+from regularity.foundations.checks import as_floats, check_at_least, check_positive
 
 Product = Callable[[Tensor], Tensor]
 Objective = Callable[[Tensor, Tensor], Tensor]
@@ -78,7 +78,8 @@ def conjugate_gradients(
     Raises
     ------
     ValueError
-        If `tolerance` or `n_iterations` is not positive, or b or the start is not finite.
+        If `tolerance` or `n_iterations` is not positive, or b or the start is not finite, or so large that its square
+        is not.
     NotPositiveDefiniteError
         If dᵀAd is not positive for a search direction d.
 
@@ -94,13 +95,15 @@ def conjugate_gradients(
     """
     check_positive("tolerance", tolerance)
     check_at_least("n_iterations", n_iterations, 1)
-    check_finite("right", right)
-    if start is not None:
-        check_finite("start", start)
+    right, start = as_floats(right=right, start=start)
     solution = torch.zeros_like(right) if start is None else start
     residual = right if start is None else right - product(start)
     n_products = 0 if start is None else 1
     square, direction, is_true = _dot(residual, residual), residual, True
+    if not math.isfinite(square):
+        raise ValueError(
+            "right must be smaller, or start nearer to the solution; the square of the residual overflows"
+        )
     for iteration in range(n_iterations):
         if square**0.5 <= tolerance:
             if is_true:
@@ -164,6 +167,7 @@ def neumann_series(
     """
     check_positive("step", step)
     check_at_least("n_terms", n_terms, 1)
+    (right,) = as_floats(right=right)
     term, total = right, torch.zeros_like(right)
     for _ in range(n_terms):
         total = total + term
@@ -196,8 +200,27 @@ def hessian_product(function: Callable[[Tensor], Tensor], point: Float[Tensor, "
     ----------
     Pearlmutter (1994), Fast exact multiplication by the Hessian.
     """
-    pull_back = vjp(grad(function), point)[1]  # the Hessian is symmetric
-    return lambda vector: pull_back(vector)[0]
+    (point,) = as_floats(point=point)
+    point = point.detach().requires_grad_()
+    (slope,) = _gradients(function, point)
+    return lambda vector: _pull_back(slope, point, vector)  # the Hessian is symmetric
+
+
+def _gradients(function: Callable[..., Tensor], *points: Tensor) -> tuple[Tensor, ...]:
+    """Gradients in the points, which can be differentiated again; zero where the function does not depend on one."""
+    with torch.enable_grad():
+        value = function(*points)
+        if not value.requires_grad:
+            return tuple(map(torch.zeros_like, points))
+        return torch.autograd.grad(value, points, create_graph=True, materialize_grads=True)
+
+
+def _pull_back(image: Tensor, point: Tensor, vector: Tensor) -> Tensor:
+    """Product of a vector with the derivative of an image in a point."""
+    if not image.requires_grad:
+        return torch.zeros_like(point)
+    options = {"retain_graph": True, "materialize_grads": True}
+    return torch.autograd.grad(image, point, vector, **options)[0]
 
 
 def implicit_hypergradient(
@@ -233,10 +256,12 @@ def implicit_hypergradient(
     Bengio (2000), Gradient-based optimization of hyperparameters; Pedregosa (2016), Hyperparameter optimization with
     approximate gradient.
     """
-    direct_x, direct_theta = grad(upper, argnums=(0, 1))(solution, hyperparameters)
-    adjoint = solve(hessian_product(lambda x: lower(x, hyperparameters), solution), direct_x).values
-    pull_back = vjp(lambda theta: grad(lower)(solution, theta), hyperparameters)[1]
-    return direct_theta - pull_back(adjoint)[0]
+    solution, hyperparameters = as_floats(solution=solution, hyperparameters=hyperparameters)
+    x, theta = solution.detach().requires_grad_(), hyperparameters.detach().requires_grad_()
+    direct_x, direct_theta = (gradient.detach() for gradient in _gradients(upper, x, theta))
+    slope, _ = _gradients(lower, x, theta)  # ∂h/∂x: both A and B are its derivatives
+    adjoint = solve(lambda vector: _pull_back(slope, x, vector), direct_x).values
+    return direct_theta - _pull_back(slope, theta, adjoint)
 
 
 def unrolled_hypergradient(
@@ -279,11 +304,10 @@ def unrolled_hypergradient(
     Maclaurin, Duvenaud and Adams (2015), Gradient-based hyperparameter optimization through reversible learning.
     """
     check_at_least("n_steps", n_steps, 1)
-
-    def judge(theta: Tensor) -> tuple[Tensor, Tensor]:
-        solution = start
+    start, hyperparameters = as_floats(start=start, hyperparameters=hyperparameters)
+    theta, solution = hyperparameters.detach().requires_grad_(), start.detach()
+    with torch.enable_grad():
         for _ in range(n_steps):
             solution = update(solution, theta)
-        return upper(solution, theta), solution
-
-    return grad(judge, has_aux=True)(hyperparameters)
+    (hypergradient,) = _gradients(lambda theta: upper(solution, theta), theta)
+    return hypergradient.detach(), solution.detach()

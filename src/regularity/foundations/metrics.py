@@ -9,10 +9,13 @@ from jaxtyping import Bool, Float
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from regularity.foundations.checks import check_finite
+from regularity.foundations.checks import as_floats, as_unit_interval, check_finite
 
 
 def _pairs(estimate: Tensor, truth: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
+    (estimate,), truth = as_floats(estimate=estimate), as_unit_interval("truth", truth)
+    if truth.ndim != 4:
+        raise ValueError(f"truth must have four axes, n c h w; got shape {tuple(truth.shape)}")
     if estimate.shape != truth.shape:
         raise ValueError(
             f"estimate must have the shape of truth; got {tuple(estimate.shape)} for {tuple(truth.shape)}"
@@ -38,7 +41,7 @@ def psnr(estimate: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"]) ->
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If the shapes differ, `truth` is not in [0, 1] (divide 0 to 255 by 255) or `estimate` is not finite.
 
     Examples
     --------
@@ -71,15 +74,17 @@ def ssim(estimate: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"]) ->
     Raises
     ------
     ValueError
-        If the shapes differ or a side is below 11, the width of the window.
+        If the shapes differ, a side is below 11, the width of the window, `truth` is not in [0, 1] or `estimate` is
+        not finite.
 
     References
     ----------
     Wang, Bovik, Sheikh and Simoncelli (2004), Image quality assessment.
     """
-    if min(truth.shape[-2:]) < 11:
-        height, width = truth.shape[-2:]
-        raise ValueError(f"image sides must be at least 11, the width of the window; got {height} x {width}")
+    pairs = _pairs(estimate, truth)
+    height, width = truth.shape[-2:]
+    if min(height, width) < 11:
+        raise ValueError(f"sides of truth must be at least 11, as the window is; got {height} x {width}")
     return np.array(
         [
             structural_similarity(
@@ -91,18 +96,21 @@ def ssim(estimate: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"]) ->
                 sigma=1.5,
                 use_sample_covariance=False,
             )
-            for got, true in _pairs(estimate, truth)
+            for got, true in pairs
         ]
     )
 
 
-def _check_objectives(points: Tensor, reference: Tensor, most: int | float = math.inf) -> None:
+def _check_objectives(name: str, points: Tensor, reference: Tensor, most: int | float = math.inf) -> None:
     m = points.shape[-1]
     if not 2 <= m <= most:
         allowed = "two or three objectives" if most == 3 else "two objectives or more"
-        raise ValueError(f"points must have {allowed}; got {m}")
+        raise ValueError(f"{name} must have {allowed}; got {m}")
     if reference.shape[-1] != m:
         raise ValueError(f"reference must have one entry an objective, {m}; got {reference.shape[-1]}")
+    check_finite("reference", reference)
+    if not bool((points > -torch.inf).all()):
+        raise ValueError(f"{name} must be numbers above −∞; got NaN or −∞")
 
 
 def _staircases(front: Tensor, reference: Tensor) -> tuple[Tensor, ...]:
@@ -158,7 +166,11 @@ def hypervolume_improvement(
     ----------
     Emmerich, Yang, Deutz, Wang and Fonseca (2016), A multicriteria generalization of Bayesian global optimization.
     """
-    _check_objectives(front, reference, most=3)
+    candidates, front, reference = as_floats(
+        candidates=candidates, front=front, reference=reference, finite=False, empty=True
+    )
+    _check_objectives("front", front, reference, most=3)
+    _check_objectives("candidates", candidates, reference, most=3)
     left, right, bottom, top, heights = _staircases(front, reference)
     first, second = candidates[..., :1], candidates[..., 1, None, None]
     third = candidates[..., 2:] if candidates.shape[-1] == 3 else torch.zeros_like(first)
@@ -199,10 +211,8 @@ def hypervolume(
     >>> hypervolume(torch.tensor([[0.0, 0.5], [0.5, 0.0]]), torch.tensor([1.0, 1.0]))
     tensor(0.7500)
     """
-    _check_objectives(points, reference)
-    check_finite("reference", reference)
-    if not bool((points > -torch.inf).all()):
-        raise ValueError("points must be numbers above −∞; got NaN or −∞")
+    points, reference = as_floats(points=points, reference=reference, finite=False, empty=True)
+    _check_objectives("points", points, reference)
     batch = points.shape[:-2]
     sets = points.detach().double().cpu().numpy().reshape(math.prod(batch), *points.shape[-2:])
     corners = reference.detach().double().cpu().expand(*batch, -1).numpy().reshape(len(sets), -1)
@@ -225,7 +235,14 @@ def nondominated(points: Float[Tensor, "*batch n m"]) -> Bool[Tensor, "*batch n"
     Returns
     -------
     True for the points that no other is at least as good as in every objective and better in one.
+
+    Raises
+    ------
+    ValueError
+        If an entry is NaN.
     """
+    if bool(torch.isnan(points).any()):
+        raise ValueError("points must be numbers; got NaN")
     one, other = points[..., :, None, :], points[..., None, :, :]
     dominated = (other <= one).all(dim=-1) & (other < one).any(dim=-1)
     return ~dominated.any(dim=-1)

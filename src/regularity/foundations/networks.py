@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regularity.foundations.checks import check_at_least
+from regularity.foundations.checks import as_floats, check_at_least
 
 
 def _double_convolution(n_in: int, n_out: int) -> nn.Sequential:
@@ -224,10 +224,14 @@ def apply_to_any_size(
     >>> apply_to_any_size(torch.square, torch.ones(1, 1, 7, 10), multiple=4).shape
     torch.Size([1, 1, 7, 10])
     """
+    check_at_least("multiple", multiple, 1)
+    (images,) = as_floats(images=images)
+    if images.ndim != 4:
+        raise ValueError(f"images must have four axes, n c h w; got shape {tuple(images.shape)}")
     height, width = images.shape[-2:]
     if -height % multiple >= height or -width % multiple >= width:
         raise ValueError(
-            f"image sides are too small to be padded to multiples of {multiple}; got {height} x {width}"
+            f"sides of images are too small to be padded to multiples of {multiple}; got {height} x {width}"
         )
     padded = functional.pad(images, (0, -width % multiple, 0, -height % multiple), mode="reflect")
     return network(padded)[..., :height, :width]

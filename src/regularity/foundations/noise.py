@@ -5,38 +5,27 @@ Poisson noise (one photon is worth ``gain`` of intensity), ``shape`` for multipl
 (``shape`` looks are averaged).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.special import digamma, polygamma
 from torch import Tensor
 
-from regularity.foundations.checks import check_positive
+from regularity.foundations.checks import (
+    as_floats,
+    as_unit_interval,
+    check_floating,
+    check_not_negative,
+    check_positive,
+)
+from regularity.foundations.choices import choose
 
 Family = Literal["gaussian", "poisson", "gamma"]
-
-
-def check_clean(clean: Tensor) -> None:
-    """Refuse images whose intensities are not in [0, 1].
-
-    Parameters
-    ----------
-    clean
-        Intensities, any shape.
-
-    Raises
-    ------
-    ValueError
-        If any intensity is NaN, below 0 or above 1.
-    """
-    if bool(torch.isnan(clean).any()):
-        raise ValueError("intensities must be in [0, 1]; got NaN")
-    low, high = clean.min().item(), clean.max().item()
-    if low < 0 or high > 1:
-        raise ValueError(f"intensities must be in [0, 1]; got a range of [{low:g}, {high:g}]")
 
 
 def standard_normal_like(
@@ -54,7 +43,13 @@ def standard_normal_like(
     Returns
     -------
     The variables.
+
+    Raises
+    ------
+    TypeError
+        If `reference` is not of a floating type.
     """
+    check_floating("reference", reference)
     device = reference.device if generator is None else generator.device
     drawn = torch.randn(reference.shape, generator=generator, dtype=reference.dtype, device=device)
     return drawn.to(reference.device)
@@ -84,7 +79,7 @@ def add_gaussian_noise(
         If `noise_std` is not positive or an intensity is outside [0, 1].
     """
     check_positive("noise_std", noise_std)
-    check_clean(clean)
+    clean = as_unit_interval("clean", clean)
     return clean + noise_std * standard_normal_like(clean, generator)
 
 
@@ -112,7 +107,7 @@ def add_poisson_noise(
         If `gain` is not positive or an intensity is outside [0, 1].
     """
     check_positive("gain", gain)
-    check_clean(clean)
+    clean = as_unit_interval("clean", clean)
     return gain * torch.poisson(clean / gain, generator=generator)
 
 
@@ -140,7 +135,7 @@ def add_gamma_noise(
         If `shape` is not positive or an intensity is outside [0, 1].
     """
     check_positive("shape", shape)
-    check_clean(clean)
+    clean = as_unit_interval("clean", clean)
     # torch's own Gamma sampler takes no generator, so NumPy draws from a seed that the generator gives.
     device = generator.device if generator is not None else None
     seed = torch.randint(2**62, (), generator=generator, device=device).item()
@@ -153,6 +148,40 @@ ADD_NOISE: Mapping[str, Callable[..., Tensor]] = MappingProxyType(
 )
 
 
+class _Stabilisation(NamedTuple):
+    """How the variance of one family is made constant, and the way back without the transform's bias."""
+
+    forward: Callable[[Tensor, float], tuple[Tensor, float]]
+    back: Callable[[Tensor, float], Tensor]
+
+
+def _square_root(noisy: Tensor, gain: float) -> tuple[Tensor, float]:
+    check_not_negative("noisy", noisy)
+    return 2 * torch.sqrt(noisy / gain + 3 / 8), 1.0
+
+
+def _undo_square_root(transformed: Tensor, gain: float) -> Tensor:
+    root = transformed.clamp_min(2 * (3 / 8) ** 0.5)  # the transform of zero counts: nothing lies below
+    series = (3 / 2) ** 0.5 * (1 / root / 4 + 5 / 8 / root**3) - 11 / 8 / root**2
+    return gain * (root.square() / 4 + series - 1 / 8).clamp_min(0)
+
+
+def _logarithm(noisy: Tensor, shape: float) -> tuple[Tensor, float]:
+    check_not_negative("noisy", noisy)
+    return torch.log(noisy.clamp_min(torch.finfo(noisy.dtype).tiny)), polygamma(1, shape).item() ** 0.5
+
+
+def _undo_logarithm(transformed: Tensor, shape: float) -> Tensor:
+    return torch.exp(transformed - (digamma(shape).item() - math.log(shape)))
+
+
+_STABILISATIONS = {
+    "gaussian": _Stabilisation(lambda noisy, noise_std: (noisy, noise_std), lambda values, noise_std: values),
+    "poisson": _Stabilisation(_square_root, _undo_square_root),
+    "gamma": _Stabilisation(_logarithm, _undo_logarithm),
+}
+
+
 def stabilise_variance(
     noisy: Float[Tensor, "*shape"], family: Family, parameter: float
 ) -> tuple[Float[Tensor, "*shape"], float]:
@@ -161,9 +190,9 @@ def stabilise_variance(
     Parameters
     ----------
     noisy
-        Noisy intensities.
+        Noisy intensities, not negative unless the noise is Gaussian.
     family
-        ``"gaussian"`` (left alone), ``"poisson"`` (Anscombe's square root) or ``"gamma"`` (logarithm).
+        "gaussian" (left alone), "poisson" (Anscombe's square root) or "gamma" (logarithm).
     parameter
         The family's parameter: noise_std, gain or shape.
 
@@ -177,19 +206,16 @@ def stabilise_variance(
     Raises
     ------
     ValueError
-        If `parameter` is not positive.
+        If `parameter` is not positive, there is no such family, or `noisy` is not finite or negative.
 
     References
     ----------
     Anscombe (1948), The transformation of Poisson, binomial and negative-binomial data.
     """
+    transform = choose("family", family, _STABILISATIONS)
     check_positive("parameter", parameter)
-    if family == "gaussian":
-        return noisy, parameter
-    if family == "poisson":
-        return 2 * torch.sqrt(noisy / parameter + 3 / 8), 1.0
-    trigamma = torch.special.polygamma(1, torch.tensor(parameter, dtype=torch.float64))
-    return torch.log(noisy.clamp_min(torch.finfo(noisy.dtype).tiny)), trigamma.sqrt().item()
+    (noisy,) = as_floats(noisy=noisy, empty=True)
+    return transform.forward(noisy, parameter)
 
 
 def undo_stabilisation(
@@ -211,19 +237,14 @@ def undo_stabilisation(
     Raises
     ------
     ValueError
-        If `parameter` is not positive.
+        If `parameter` is not positive, there is no such family, or `transformed` is not finite.
 
     References
     ----------
     Mäkitalo and Foi (2011), A closed-form approximation of the exact unbiased inverse of the Anscombe
     transformation, eq. 8. For Gamma noise the mean of log y is log x + ψ(k) − log k, which is subtracted.
     """
+    transform = choose("family", family, _STABILISATIONS)
     check_positive("parameter", parameter)
-    if family == "gaussian":
-        return transformed
-    if family == "poisson":
-        root = transformed.clamp_min(2 * (3 / 8) ** 0.5)  # the transform of zero counts: nothing lies below
-        series = (3 / 2) ** 0.5 * (1 / root / 4 + 5 / 8 / root**3) - 11 / 8 / root**2
-        return parameter * (root.square() / 4 + series - 1 / 8).clamp_min(0)
-    log_bias = torch.digamma(torch.tensor(parameter, dtype=torch.float64)).item() - np.log(parameter)
-    return torch.exp(transformed - log_bias)
+    (transformed,) = as_floats(transformed=transformed, empty=True)
+    return transform.back(transformed, parameter)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.checks import check_positive
+from regularity.foundations.checks import as_floats, check_positive
 
 
 def median_bandwidth(
@@ -43,13 +43,18 @@ def median_bandwidth(
     ----------
     Liu and Wang (2016), Stein variational gradient descent, Section 5; Nguyen et al. (2025), SVH-PSL (its code).
     """
-    n = squared_distances.shape[-1]
-    if n < 2:
-        raise ValueError(f"a median bandwidth needs at least 2 particles, as log 1 = 0; got {n}")
     if power not in (1, 2):
         raise ValueError(f"power must be 1 or 2; got {power}")
     check_positive("scale", scale)
     check_positive("floor", floor)
+    squared_distances, scale = as_floats(squared_distances=squared_distances, scale=scale)
+    if squared_distances.ndim < 2 or squared_distances.shape[-2] != squared_distances.shape[-1]:
+        raise ValueError(
+            f"squared_distances must be those of all pairs, n by n; got shape {tuple(squared_distances.shape)}"
+        )
+    n = squared_distances.shape[-1]
+    if n < 2:
+        raise ValueError(f"squared_distances must be of at least 2 particles, as log 1 = 0; got {n}")
     pairs = squared_distances.detach().flatten(-2)
     median = (pairs.kthvalue((n * n + 1) // 2).values + pairs.kthvalue(n * n // 2 + 1).values) / 2
     return torch.where(median > 0, scale * median**power / math.log(n), floor)
@@ -75,8 +80,19 @@ def stein_variational_direction(
     -------
     (1/n) (Σ_j K_ij drive_j + repulsion_i), one row a particle.
 
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
     References
     ----------
     Liu and Wang (2016), Stein variational gradient descent, eq. 8.
     """
+    kernel, drives, repulsions = as_floats(kernel=kernel, drives=drives, repulsions=repulsions, finite=False)
+    if not kernel.shape[-2:] == (drives.shape[-2], drives.shape[-2]) or repulsions.shape != drives.shape:
+        raise ValueError(
+            "kernel must be n by n, and drives and repulsions n rows of one length; got shapes "
+            f"{tuple(kernel.shape)}, {tuple(drives.shape)} and {tuple(repulsions.shape)}"
+        )
     return (kernel @ drives + repulsions) / kernel.shape[-1]

@@ -4,6 +4,7 @@ Grids have any number of axes, always the last ones of a tensor; what stands bef
 unit spacing: a caller with cells of side h divides by h.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.checks import check_at_least, check_finite, check_positive
+from regularity.foundations.checks import as_floats, check_at_least, check_floating, check_positive
 from regularity.foundations.choices import choose
 
 # --- Differences -------------------------------------------------------------------------------------------------
@@ -41,6 +42,7 @@ def forward_gradient(values: Float[Tensor, "*batch_grid"], n_axes: int) -> Float
     >>> forward_gradient(torch.tensor([1.0, 4.0, 9.0]), 1)
     tensor([[3., 5., 0.]])
     """
+    check_floating("values", values)
     _check_n_axes(n_axes, values.ndim)
     batch, grid = values.shape[: values.ndim - n_axes], values.shape[values.ndim - n_axes :]
     gradient = values.new_zeros((*batch, n_axes, *grid))
@@ -77,6 +79,7 @@ def divergence(field: Float[Tensor, "*batch_d_grid"], n_axes: int) -> Float[Tens
     ----------
     Chambolle (2004), An algorithm for total variation minimization and applications.
     """
+    check_floating("field", field)
     _check_n_axes(n_axes, field.ndim - 1)
     if field.shape[-n_axes - 1] != n_axes:
         raise ValueError(f"field must have {n_axes} components; got {field.shape[-n_axes - 1]}")
@@ -113,13 +116,11 @@ def lengths(field: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*rest"]:
     -------
     The lengths.
     """
+    check_floating("field", field)
     first, *others = field.unbind(dim)
     if not others:
         return field.abs()
-    total = first.square()
-    for component in others:
-        total.addcmul_(component, component)
-    return total.sqrt_().unsqueeze(dim)
+    return functools.reduce(torch.hypot, others, first).unsqueeze(dim)  # no square overflows
 
 
 def project_ball(
@@ -140,8 +141,14 @@ def project_ball(
     -------
     The nearest vectors of length `radius` at most.
     """
+    _check_price("radius", radius)
     size = lengths(field, dim)
     return field * (radius / size.clamp_min(torch.finfo(field.dtype).tiny)).clamp_max_(1)
+
+
+def _check_price(name: str, value: float | Tensor) -> None:
+    if not isinstance(value, Tensor) and not value >= 0:  # looking into a tensor would make a GPU wait
+        raise ValueError(f"{name} must not be negative; got {value}")
 
 
 def shrink(
@@ -168,6 +175,7 @@ def shrink(
     -------
     argmin_w ½|w − field|² + threshold·|w|, vector by vector.
     """
+    _check_price("threshold", threshold)
     size = lengths(field, dim).clamp_min_(torch.finfo(field.dtype).tiny)
     return torch.mul(field, size.reciprocal_().mul_(threshold).neg_().add_(1).clamp_min_(0), out=out)
 
@@ -192,7 +200,7 @@ def total_variation(
     form
         "isotropic": the sum over cells of the length of the forward differences, which `denoise_total_variation`
         prices. "anisotropic": the sum of all absolute differences. "mean": the mean absolute difference along an
-        axis, summed over the axes, which does not grow with the grid.
+        axis, summed over the axes, which does not grow with the grid; 0 along an axis of one cell.
 
     Returns
     -------
@@ -216,6 +224,7 @@ def total_variation(
     [4.0, 2.0]
     """
     variation = choose("form", form, _VARIATION)
+    (values,) = as_floats(values=values)
     _check_n_axes(n_axes, values.ndim)
     return variation(values, n_axes)
 
@@ -229,7 +238,8 @@ def _anisotropic(values: Tensor, n_axes: int) -> Tensor:
 
 
 def _mean_of_edges(values: Tensor, n_axes: int) -> Tensor:
-    return sum(values.diff(dim=axis).abs().flatten(-n_axes).mean(dim=-1) for axis in range(-n_axes, 0))
+    edges = [values.diff(dim=axis).abs().flatten(-n_axes) for axis in range(-n_axes, 0)]
+    return sum(along.sum(dim=-1) / max(along.shape[-1], 1) for along in edges)
 
 
 _VARIATION = {"isotropic": _isotropic, "anisotropic": _anisotropic, "mean": _mean_of_edges}
@@ -284,9 +294,13 @@ def denoise_total_variation(
     """
     check_positive("weight", weight)
     check_at_least("n_iterations", n_iterations, 1)
-    check_finite("noisy", noisy)
+    noisy, weight = as_floats(noisy=noisy, weight=weight)
     n_axes = noisy.ndim - 1
+    if n_axes < 1:
+        raise ValueError(f"noisy must be a batch of grids; got shape {tuple(noisy.shape)}")
     radius = torch.as_tensor(weight, dtype=noisy.dtype, device=noisy.device)
+    if radius.numel() not in (1, len(noisy)):
+        raise ValueError(f"weight must be one number, or one a grid, {len(noisy)}; got {radius.numel()}")
     radius = radius.expand(len(noisy)).reshape(-1, *[1] * (n_axes + 1))
     # The dual: maximise −½‖noisy + div p‖² + ½‖noisy‖² over fields with |p| ≤ weight in every cell; ‖∇‖² ≤ 4d.
     field = noisy.new_zeros((len(noisy), n_axes, *noisy.shape[1:]))

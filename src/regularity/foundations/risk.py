@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.checks import check_positive
+from regularity.foundations.checks import as_floats, check_positive
+from regularity.foundations.choices import choose
 from regularity.foundations.noise import standard_normal_like
 
 
@@ -60,6 +61,7 @@ def monte_carlo_divergence(
     Ramani, Blu and Unser (2008), Monte-Carlo SURE, Theorem 2.
     """
     check_positive("step", step)
+    observations, value = as_floats(observations=observations, value=value)
     drawn = standard_normal_like(observations[:1] if share_direction else observations, generator)
     direction = drawn.expand_as(observations)
     forward = estimator(observations + step * direction)
@@ -86,19 +88,22 @@ def exact_divergence(
 
     Returns
     -------
-    The divergence at each row.
+    The divergence at each row; no gradient flows through it.
 
     Examples
     --------
     >>> exact_divergence(torch.square, torch.tensor([[1.0, 3.0]]))
     tensor([8.])
     """
-
-    def of_one(row: Tensor) -> Tensor:
-        jacobian = torch.func.jacrev(lambda point: estimator(point[None])[0])(row)
-        return jacobian.trace()
-
-    return torch.func.vmap(of_one)(observations)
+    (observations,) = as_floats(observations=observations)
+    points = observations.detach().requires_grad_()
+    with torch.enable_grad():
+        sums = estimator(points).sum(dim=0)  # rows do not mix: one backward pass a coordinate serves them all
+    if not sums.requires_grad:
+        return torch.zeros_like(observations[:, 0])
+    options = {"retain_graph": True, "materialize_grads": True}
+    slopes = [torch.autograd.grad(total, points, **options)[0][:, j] for j, total in enumerate(sums)]
+    return torch.stack(slopes).sum(dim=0)
 
 
 def sure_gaussian(
@@ -143,16 +148,28 @@ def sure_gaussian(
     tensor([12.])
     """
     check_positive("noise_std", noise_std)
+    denoised, noisy, noise_std, divergence = as_floats(
+        denoised=denoised, noisy=noisy, noise_std=noise_std, divergence=divergence
+    )
+    if denoised.shape != noisy.shape:
+        raise ValueError(
+            f"denoised must have the shape of noisy; got {tuple(denoised.shape)} for {tuple(noisy.shape)}"
+        )
+    if divergence.shape != noisy.shape[:1]:
+        raise ValueError(
+            f"divergence must have one entry a row, {len(noisy)}; got shape {tuple(divergence.shape)}"
+        )
     residual = (denoised - noisy).flatten(1)
-    variance = torch.as_tensor(noise_std, dtype=noisy.dtype, device=noisy.device) ** 2
-    return residual.square().sum(dim=1) + variance * (2 * divergence - residual.shape[1])
+    return residual.square().sum(dim=1) + noise_std**2 * (2 * divergence - residual.shape[1])
 
 
 # --- Counts: Stein's identity under binomial noise -----------------------------------------------------------------
 
 
-def check_counts(successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n"]) -> None:
-    """Refuse counts that are not binomial, or that say nothing of their own variance.
+def as_counts(
+    successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "*draws n"], Float[Tensor, " n"]]:
+    """Take binomial counts, and refuse those that are none or say nothing of their own variance.
 
     Parameters
     ----------
@@ -161,18 +178,26 @@ def check_counts(successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n
     trials
         Numbers of trials.
 
+    Returns
+    -------
+    The counts in one floating type; what came as integers in double precision.
+
     Raises
     ------
+    TypeError
+        If one is no tensor.
     ValueError
         If the lengths differ, an entry is no whole number, a count is not between 0 and its number of trials, or
         a unit has fewer than two trials.
     """
+    successes, trials = as_floats(successes=successes, trials=trials, integers=torch.float64)
     if successes.shape[-1:] != trials.shape:
         raise ValueError(
-            f"trials must have one entry a unit; got {len(trials)} for {successes.shape[-1]} units"
+            f"trials must have one entry a unit; got shape {tuple(trials.shape)} "
+            f"for successes of shape {tuple(successes.shape)}"
         )
     for name, counts in (("successes", successes), ("trials", trials)):
-        if not bool((counts == counts.round()).all()) or not bool(torch.isfinite(counts).all()):
+        if not bool((counts == counts.round()).all()):
             raise ValueError(
                 f"{name} must be whole numbers; got {counts[counts != counts.round()][:3].tolist()}"
             )
@@ -189,6 +214,12 @@ def check_counts(successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n
             "successes must be between 0 and trials; "
             f"got {successes[place].item():g} of {trials[place[-1]].item():g} at unit {place[-1]}"
         )
+    return successes, trials
+
+
+def check_counts(successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n"]) -> None:
+    """Refuse what `as_counts` refuses."""
+    as_counts(successes, trials)
 
 
 def binomial_variance(
@@ -210,7 +241,7 @@ def binomial_variance(
     ValueError
         If the counts are not binomial or a unit has fewer than two trials.
     """
-    check_counts(successes, trials)
+    successes, trials = as_counts(successes, trials)
     rates = successes / trials
     return rates * (1 - rates) / (trials - 1)
 
@@ -242,7 +273,7 @@ def sure_binomial(
     Raises
     ------
     ValueError
-        If the counts are not binomial or a unit has too few trials.
+        If the counts are not binomial, a unit has too few trials, or there is no such form.
 
     References
     ----------
@@ -256,24 +287,34 @@ def sure_binomial(
     >>> sure_binomial(lambda x, n: x / n, torch.tensor([2.0]), torch.tensor([4.0]))
     tensor([0.0833])
     """
-    variance = binomial_variance(successes, trials)
-    x, n = successes, trials
+    risk = choose("form", form, _BINOMIAL_RISKS)
+    x, n = as_counts(successes, trials)
 
     def at(shift: int) -> Tensor:
-        # Outside 0..n the value is multiplied by zero below: any finite one will do.
+        # Outside 0..n the value is multiplied by zero: any finite one will do.
         return rule(torch.minimum((x + shift).clamp_min(0), n), n)
 
-    if form == "falling":
-        pairs = x * (x - 1) / (n * (n - 1))  # estimates p²
-        cross = x / n * at(-1) + pairs * (at(-1) - at(-2))  # estimates p E δ
-        return at(0).square() - 2 * cross + pairs
+    return risk(at, x, n)
 
+
+def _central(at: Callable[[int], Tensor], x: Tensor, n: Tensor) -> Tensor:
     divergence = n / 2 * (at(1) - at(-1))
-    risk = (at(0) - x / n).square() + variance * (2 * divergence - 1)
-    if form == "central":
-        return risk
+    return (at(0) - x / n).square() + binomial_variance(x, n) * (2 * divergence - 1)
+
+
+def _falling(at: Callable[[int], Tensor], x: Tensor, n: Tensor) -> Tensor:
+    pairs = x / n * (x - 1) / (n - 1)  # estimates p²
+    cross = x / n * at(-1) + pairs * (at(-1) - at(-2))  # estimates p E δ
+    return at(0).square() - 2 * cross + pairs
+
+
+def _third_order(at: Callable[[int], Tensor], x: Tensor, n: Tensor) -> Tensor:
     if bool((n < 3).any()):
         raise ValueError(f"trials must be at least 3 for the third order; got {n.min().item():g}")
-    upper = x * (n - x) * (n - x - 1) * (at(2) - at(1) - at(0) + at(-1))
-    lower = x * (x - 1) * (n - x) * (at(1) - at(0) - at(-1) + at(-2))
-    return risk - (upper - lower) / (2 * n * (n - 1) * (n - 2))
+    both = x / n * (n - x) / (n - 1)
+    upper = both * (n - x - 1) / (n - 2) * (at(2) - at(1) - at(0) + at(-1))
+    lower = both * (x - 1) / (n - 2) * (at(1) - at(0) - at(-1) + at(-2))
+    return _central(at, x, n) - (upper - lower) / 2
+
+
+_BINOMIAL_RISKS = {"central": _central, "falling": _falling, "third order": _third_order}

@@ -11,21 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.checks import check_finite, check_positive
+from regularity.foundations.checks import as_floats, check_not_negative, check_positive
 
 
-def _check_pair(noisy: Tensor, score: Tensor) -> None:
+def _check_shapes(noisy: Tensor, score: Tensor) -> None:
     if noisy.shape != score.shape:
         raise ValueError(
             f"score must have the shape of noisy; got {tuple(score.shape)} for noisy {tuple(noisy.shape)}"
         )
-    for name, values in (("noisy", noisy), ("score", score)):
-        check_finite(name, values)
-
-
-def _check_not_negative(noisy: Tensor, family: str) -> None:
-    if bool((noisy < 0).any()):
-        raise ValueError(f"noisy must not be negative under {family} noise; got {noisy.min().item():g}")
 
 
 def tweedie_gaussian(
@@ -66,7 +59,8 @@ def tweedie_gaussian(
     tensor([ 0.5000, -1.5000])
     """
     check_positive("noise_std", noise_std)
-    _check_pair(noisy, score)
+    noisy, score, noise_std = as_floats(noisy=noisy, score=score, noise_std=noise_std, empty=True)
+    _check_shapes(noisy, score)
     return noisy + noise_std**2 * score
 
 
@@ -111,8 +105,9 @@ def tweedie_poisson(
     Kim and Ye (2021), Noise2Score.
     """
     check_positive("gain", gain)
-    _check_pair(noisy, score)
-    _check_not_negative(noisy, "Poisson")
+    noisy, score, gain = as_floats(noisy=noisy, score=score, gain=gain, empty=True)
+    _check_shapes(noisy, score)
+    check_not_negative("noisy", noisy)
     if check_lattice:
         counts = noisy / gain
         n_off = int(((counts - counts.round()).abs() > 1e-3 * counts.clamp_min(1)).sum())
@@ -167,8 +162,9 @@ def tweedie_gamma(
     smallest = torch.as_tensor(shape, dtype=torch.float64).min().item()
     if not smallest > 1:
         raise ValueError(f"the Gamma formula needs shape > 1; got {smallest:g}")
-    _check_pair(noisy, score)
-    _check_not_negative(noisy, "Gamma")
+    noisy, score, shape = as_floats(noisy=noisy, score=score, shape=shape, empty=True)
+    _check_shapes(noisy, score)
+    check_not_negative("noisy", noisy)
     denominator = (shape - 1) - noisy * score
     n_clamped = int((denominator <= 0).sum()) if check_denominator else 0
     if n_clamped:
