@@ -4,26 +4,27 @@ Florian Gunsilius and David Van Dijcke, "Free Discontinuity Regression: With an 
 of Internet Shutdowns", arXiv 2309.14630.
 """
 
-from regularity.stein.free_discontinuity.certificate import certify, refit_between_jumps
 from regularity.stein.free_discontinuity.method import (
     Jumps,
-    cast_to_grid,
+    certify,
     find_jumps,
     free_discontinuity_regression,
     iterate_primal_dual,
     lifted_mumford_shah,
-    nearest_neighbour_noise,
     price_of,
     project_paraboloid,
+    refit_between_jumps,
     segment,
     smallest_notable_jump,
     sure_of_candidates,
 )
 from regularity.stein.free_discontinuity.problems import (
+    cast_to_grid,
     compare_borders,
     draw_cone,
     mumford_shah_energy,
     mumford_shah_on_a_line,
+    nearest_neighbour_noise,
     rand_index,
     sphere_border,
     sphere_side,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,23 +10,22 @@ from jaxtyping import Float
 from pandas import DataFrame
 from torch import Tensor
 
-from regularity.foundations.proximal import forward_gradient, lengths
 from regularity.foundations.risk import monte_carlo_divergence, sure_gaussian
-from regularity.stein.free_discontinuity.certificate import refit_between_jumps
 from regularity.stein.free_discontinuity.method import (
     FreeDiscontinuity,
-    GridData,
     LiftedSurface,
-    cast_to_grid,
     find_jumps,
     free_discontinuity_regression,
     lifted_mumford_shah,
     price_of,
+    refit_between_jumps,
     segment,
     smallest_notable_jump,
 )
 from regularity.stein.free_discontinuity.problems import (
+    GridData,
     Sample,
+    cast_to_grid,
     compare_borders,
     mumford_shah_on_a_line,
     rand_index,
@@ -63,10 +62,9 @@ class Disk:
         """The means, brought to [0, 1]."""
         return (self.grid.means - self.low) / self.width
 
-    def price(self, smallest: float | None = None) -> float:
-        """Price of border at which jumps count from `smallest` on; None: the disk's own."""
-        chosen = self.smallest if smallest is None else smallest
-        return price_of(chosen, self.width, self.grid.means.shape[0])
+    def price(self) -> float:
+        """Price of border at which jumps count from `smallest` on."""
+        return price_of(self.smallest, self.width, self.grid.means.shape[0])
 
     def risk(self, surfaces: Float[Tensor, "*batch_grid"]) -> Float[Tensor, "*batch"]:
         """Mean squared error of surfaces over the cells with data."""
@@ -107,9 +105,16 @@ def cast_disk(sample: Sample, n_cells: int, height: float, notable: float, devic
 class Solved:
     """Surfaces of a batch of disks, in units of the values."""
 
+    disks: list[Disk]
     lifted: LiftedSurface
     surfaces: list[Float[Tensor, "*grid"]]
     refitted: list[Float[Tensor, "*grid"]]  # the same after `refit_between_jumps`
+
+    def describe(self, *, refitted: bool = False) -> DataFrame:
+        """What `Disk.describe` says of each surface, a row a disk."""
+        surfaces = self.refitted if refitted else self.surfaces
+        pairs = zip(self.disks, surfaces, strict=True)
+        return DataFrame([disk.describe(surface) for disk, surface in pairs])
 
 
 def solve_disks(
@@ -118,11 +123,14 @@ def solve_disks(
     *,
     n_bins: int,
     tolerance: float,
-    smallest: float | None = None,
+    price: float | None = None,
 ) -> Solved:
-    """Solve disks of one size in one batch, each at the price of border of its smallest jump."""
+    """Solve disks of one size in one batch; without a price, each at that of its own smallest jump."""
+    n_cells = disks[0].target.shape[0]
+    if price is not None:
+        disks = [replace(disk, smallest=disk.width * math.sqrt(price / n_cells)) for disk in disks]
     data = torch.stack([disk.scaled for disk in disks])
-    prices = torch.tensor([disk.price(smallest) for disk in disks], dtype=data.dtype, device=data.device)
+    prices = torch.tensor([disk.price() for disk in disks], dtype=data.dtype, device=data.device)
     fidelity = torch.as_tensor(fidelity, dtype=data.dtype, device=data.device).expand(len(data))
     found = lifted_mumford_shah(
         data.float(), fidelity.float(), prices.float(), n_bins=n_bins, tolerance=tolerance
@@ -132,7 +140,7 @@ def solve_disks(
     def unscale(surfaces: Tensor) -> list[Tensor]:
         return [disk.low + disk.width * u.to(data.dtype) for disk, u in zip(disks, surfaces, strict=True)]
 
-    return Solved(found, unscale(found.surface), unscale(refitted))
+    return Solved(list(disks), found, unscale(found.surface), unscale(refitted))
 
 
 # --- On a line ---------------------------------------------------------------------------------------------------
@@ -225,29 +233,43 @@ class Tuned:
     risks: dict[str, tuple[float, float]]  # of each method: at SURE's choice, and the least of all candidates
 
 
+def fit_disk(
+    disk: Disk,
+    *,
+    seed: int,
+    fidelities: Sequence[float],
+    boundary_prices: Sequence[float] | None = None,
+    **options: float,
+) -> FreeDiscontinuity:
+    """Fit a disk, prices chosen by SURE (None: the fidelity alone); `seed` fixes the probes' directions."""
+    return free_discontinuity_regression(
+        disk.sample.points,
+        disk.sample.values,
+        n_cells=disk.target.shape[0],
+        fidelities=fidelities,
+        boundary_prices=[disk.price()] if boundary_prices is None else boundary_prices,
+        generator=torch.Generator().manual_seed(seed),
+        **options,
+    )
+
+
 def tune_disk(
     disk: Disk,
     *,
     seed: int,
     fidelities: Sequence[float],
-    boundary_prices: Sequence[float],
+    boundary_prices: Sequence[float] | None = None,
     n_probes: int,
     n_candidates: int,
     **options: float,
 ) -> Tuned:
-    """Fit a disk with prices chosen by SURE, and tune the rivals alike; `seed` fixes the probes' directions."""
-
-    def probes() -> torch.Generator:
-        return torch.Generator().manual_seed(seed)
-
-    fit = free_discontinuity_regression(
-        disk.sample.points,
-        disk.sample.values,
-        n_cells=disk.target.shape[0],
+    """Fit a disk as `fit_disk` does, and tune the rivals along the same random directions."""
+    fit = fit_disk(
+        disk,
+        seed=seed,
         fidelities=fidelities,
         boundary_prices=boundary_prices,
         n_probes=n_probes,
-        generator=probes(),
         **options,
     )
     of_each = disk.risk(fit.candidates).flatten()
@@ -260,7 +282,7 @@ def tune_disk(
             fit.noise_std,
             n_candidates=n_candidates,
             n_probes=n_probes,
-            generator=probes(),
+            generator=torch.Generator().manual_seed(seed),
         )
         of_each, best = disk.risk(estimates), int(sure.argmin())
         chosen[rival] = estimates[best]
@@ -291,7 +313,12 @@ def border_at_prices(disk: Disk, fit: FreeDiscontinuity) -> Float[np.ndarray, "f
     return np.array(rates).reshape(*fit.sure.shape, 2)
 
 
-def typical_slope(surface: Float[Tensor, "*grid"]) -> float:
-    """Median difference between cells, over the range of the surface."""
-    steps = lengths(forward_gradient(surface, surface.ndim), 0)[0]
-    return (steps.median() / (surface.max() - surface.min())).item()
+def sample_image(
+    image: Float[Tensor, "h w"], n_points: int, noise_std: float, generator: torch.Generator
+) -> Sample:
+    """Draw values of a square image, which may be NaN in places, at random points, with noise."""
+    points = torch.rand(n_points, 2, generator=generator, dtype=torch.float64)
+    truth = image[tuple((points * len(image)).long().T)].double()
+    values = truth + noise_std * torch.randn(n_points, generator=generator, dtype=torch.float64)
+    visible = ~truth.isnan()
+    return Sample(points[visible], truth[visible], values[visible])

@@ -1,18 +1,21 @@
-"""The Mumford-Shah energy on a grid, its exact minimiser on a line, and the paper's cone with a step.
+"""The Mumford-Shah energy on a grid, its exact minimiser on a line, data on grids, and the paper's cone with a step.
 
 Energies are those of the unit cube, whatever the number of cells: with cells of side h and D axes,
 E(u) = h^D Σ [fidelity·(u − data)² + min(|δu|²/h², boundary_price/h)], δ the forward differences.
 """
 
 import math
+import warnings
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
 from torch import Tensor
 
-from regularity.foundations.checks import as_floats, check_at_least, check_positive
+from regularity.foundations.checks import as_floats, as_unit_interval, check_at_least, check_positive
 from regularity.foundations.proximal import forward_gradient, lengths
 
 # --- The functional, and its exact minimiser on a line -----------------------------------------------------------
@@ -132,6 +135,131 @@ def mumford_shah_on_a_line(
     stiffness = steps.T @ (joined[:, None] * steps) / side
     surface = torch.linalg.solve(pull * torch.eye(n, dtype=g.dtype) + stiffness, pull * g)
     return surface, best[-1]
+
+
+# --- Data on a grid ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GridData:
+    """Scattered data, averaged in the cells of a grid.
+
+    Attributes
+    ----------
+    means
+        Mean value of each cell that has data; other cells take that of the nearest one that has.
+    counts
+        Number of data in each cell.
+    source
+        For each cell, in the order of the flattened grid, the cell whose mean it takes.
+    """
+
+    means: Float[Tensor, "*grid"]
+    counts: Int[Tensor, "*grid"]
+    source: Int[Tensor, " cells"]
+
+    @property
+    def filled(self) -> Bool[Tensor, " cells"]:
+        """Which cells, in the order of the flattened grid, have data."""
+        return self.counts.flatten() > 0
+
+    @property
+    def entry(self) -> Int[Tensor, " cells"]:
+        """For each cell, the entry that it takes of a vector over the cells with data."""
+        return (self.filled.cumsum(0) - 1)[self.source]
+
+
+def cast_to_grid(points: Float[Tensor, "n d"], values: Float[Tensor, " n"], n_cells: int) -> GridData:
+    """Average scattered data in the cells of a grid over the unit cube.
+
+    Parameters
+    ----------
+    points
+        Coordinates in [0, 1], one point a row.
+    values
+        One value a point.
+    n_cells
+        Number of cells along each axis.
+
+    Returns
+    -------
+    The cells' means and counts.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a coordinate is outside [0, 1], a value is not finite, or `n_cells` is below 2.
+
+    Warns
+    -----
+    UserWarning
+        If more than a tenth of the cells have no data.
+    """
+    points, values = check_data(points, values)
+    check_at_least("n_cells", n_cells, 2)
+    n_axes = points.shape[1]
+    grid = [n_cells] * n_axes
+    cell = (points * n_cells).long().clamp_max(n_cells - 1)
+    place = torch.tensor([n_cells ** (n_axes - 1 - axis) for axis in range(n_axes)], device=points.device)
+    index = (cell * place).sum(dim=1)
+    counts = torch.bincount(index, minlength=n_cells**n_axes)
+    totals = torch.zeros_like(counts, dtype=values.dtype).index_add_(0, index, values)
+    filled, empty = counts.nonzero()[:, 0], (counts == 0).nonzero()[:, 0]
+    source = torch.arange(len(counts), device=points.device)
+    if len(empty):
+        if len(empty) > len(counts) / 10:
+            share = len(empty) / len(counts)
+            warnings.warn(f"{share:.0%} of the cells have no data; take fewer cells", stacklevel=2)
+        centres = torch.stack(
+            [axis.flatten() for axis in torch.meshgrid([torch.arange(n_cells)] * n_axes, indexing="ij")], 1
+        )
+        nearest = cKDTree(centres[filled.cpu()]).query(centres[empty.cpu()])[1]
+        source[empty] = filled[torch.as_tensor(nearest, device=points.device)]
+    means = (totals / counts.clamp_min(1))[source]
+    return GridData(means.view(grid), counts.view(grid), source)
+
+
+def check_data(points: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring points and values to one floating type, or name the row that is broken."""
+    points, values = as_floats(points=points, values=values, finite=False)
+    if len(points) != len(values):
+        raise ValueError(f"points and values must have one length; got {len(points)} and {len(values)}")
+    broken = (~(torch.isfinite(values) & torch.isfinite(points).all(dim=1))).nonzero()
+    if len(broken):
+        raise ValueError(f"points and values must be finite; got NaN or infinity in row {int(broken[0])}")
+    return as_unit_interval("points", points), values
+
+
+def nearest_neighbour_noise(points: Float[Tensor, "n d"], values: Float[Tensor, " n"]) -> float:
+    """Estimate the noise's standard deviation from the differences of nearest neighbours.
+
+    Slopes and jumps hardly touch it: neighbours are close, few pairs straddle a boundary, and the median ignores
+    those.
+
+    Parameters
+    ----------
+    points
+        One point a row.
+    values
+        One value a point.
+
+    Returns
+    -------
+    The square root of the median of (Yᵢ − Y_j)²/2 over that of a χ² variable of one degree of freedom.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 50 points, the lengths differ or an entry is not finite.
+    """
+    points, values = check_data(points, values)
+    if len(points) < 50:
+        raise ValueError(f"estimating the noise needs at least 50 points; got {len(points)}; give noise_std")
+    places = points.cpu().numpy()
+    nearest = cKDTree(places).query(places, k=2)[1]
+    neighbour = np.where(nearest[:, 0] == np.arange(len(places)), nearest[:, 1], nearest[:, 0])
+    halved = (values - values[torch.as_tensor(neighbour, device=values.device)]).square() / 2
+    return (halved.median() / 0.454936).sqrt().item()
 
 
 # --- The paper's cone with a step --------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from regularity.foundations.choices import choose
 from regularity.foundations.proximal import denoise_total_variation
-from regularity.stein.free_discontinuity.method import GridData, sure_of_candidates
+from regularity.stein.free_discontinuity.method import sure_of_candidates
+from regularity.stein.free_discontinuity.problems import GridData
 
 
 def _total_variation(rows: Tensor, noise_std: float, n_candidates: int) -> Tensor:
