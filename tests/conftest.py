@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import regularity
-from regularity.press.chapters import all_pairs
+from regularity.press.chapters import all_pairs, find_pair
 from regularity.press.execution import execute_in_place
 
 PACKAGE = Path(regularity.__file__).parent
@@ -206,3 +206,19 @@ def executed_original(tmp_path_factory):
 def executed_book(executed_original, tmp_path):
     """A copy of the executed book, for one test."""
     return copy_book(executed_original, tmp_path / "executed")
+
+
+@pytest.fixture
+def page(tmp_path):
+    """Makes a page of some code cells and nothing else: its kernel imports nothing, and starts in half a second."""
+
+    def make(*cells: str):
+        root = tmp_path / "page"
+        write(root / "_toc.yml", "format: jb-book\nroot: index\n")
+        source = "\n".join(f"\n# %%\n{cell}" for cell in cells)
+        write(
+            root / "notebooks" / "stein" / "opening.py", f"{HEADER}\n# %% [markdown]\n# # A page\n{source}\n"
+        )
+        return find_pair("stein/opening", root)
+
+    return make

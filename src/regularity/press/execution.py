@@ -148,33 +148,38 @@ def _made_of(pair: Pair, executed: Mapping[str, Any], digest: str) -> "NotebookN
             ran = next(done)
             cell.outputs, cell.execution_count = _tidied(ran["outputs"]), ran["execution_count"]
     # As the kernel tells it: JupyterLab writes it so, and marks a notebook that says anything else as changed.
-    notebook.metadata["language_info"] = executed["metadata"]["language_info"]
+    if "language_info" in executed["metadata"]:
+        notebook.metadata["language_info"] = executed["metadata"]["language_info"]
     notebook.metadata[METADATA_KEY] = {"digest": digest, "source": _source_hash(notebook)}
     return notebook
 
 
 _BAR = re.compile(r"(.*\d+%\|.*\|.*|.*\d+(it|\w*) \[\d+:\d+.*\])?\s*")
+_TERMINAL_CODE = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 
 
 def _tidied(outputs: Iterable[Mapping[str, Any]]) -> list["NotebookNode"]:
-    """Join what was written to one stream in pieces, which come as they come, and drop progress bars."""
+    """Join the pieces of each stream, which come as chance will have it, and drop progress bars."""
     from nbformat import from_dict
 
     tidied: list[Any] = []
-    for output in outputs:
-        output = from_dict(output)
-        if output.output_type == "stream":
-            output.text = "".join(output.text)
-            before = tidied[-1] if tidied else {}
-            if before.get("name") == output.name:
-                before.text += output.text
-                continue
-        tidied.append(output)
+    streams: dict[str, Any] = {}  # those since the last output of another kind
+    for output in map(from_dict, outputs):
+        if output.output_type != "stream":
+            streams = {}
+            tidied.append(output)
+            continue
+        output.text = "".join(output.text)
+        if output.name in streams:
+            streams[output.name].text += output.text
+        else:
+            streams[output.name] = output
+            tidied.append(output)
     return [output for output in tidied if not (output.get("name") == "stderr" and _is_progress(output.text))]
 
 
 def _is_progress(text: str) -> bool:
-    return all(_BAR.fullmatch(line) for line in re.split(r"[\r\n]", text))
+    return all(_BAR.fullmatch(line) for line in re.split(r"[\r\n]", _TERMINAL_CODE.sub("", text)))
 
 
 def as_text(notebook: "NotebookNode") -> str:
