@@ -1,21 +1,23 @@
-/* The ledger's filter, tables that scroll by keyboard, and the reader's own JupyterHub. No dependency, no request. */
+/* The ledger's filter, formulas that scroll by keyboard, search excerpts, and the reader's own JupyterHub. No dependency,
+   no request. */
 (() => {
   "use strict";
 
-  const FIELDS = ["part", "verdict", "kind", "seeds", "gpu"];
+  const FIELDS = ["part", "source", "verdict", "kind", "seeds", "gpu", "revised"];
 
   /** Show the rows of the ledger that match the form, say how many, and keep the choice in the address. */
   function startLedger(form) {
     const rows = [...document.querySelectorAll("#ledger-table tbody tr")];
     const output = form.querySelector("output");
     const asked = new URLSearchParams(location.search);
-    for (const name of [...FIELDS, "words"]) {
+    const fields = FIELDS.filter((name) => form.elements[name]); // there may be no run on a GPU yet
+    for (const name of [...fields, "words"]) {
       if (asked.has(name)) form.elements[name].value = asked.get(name);
     }
 
     function apply() {
       const words = form.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
-      const wanted = FIELDS.map((name) => [name, form.elements[name].value]).filter(([, value]) => value);
+      const wanted = fields.map((name) => [name, form.elements[name].value]).filter(([, value]) => value);
       let shown = 0;
       for (const row of rows) {
         const text = row.textContent.toLowerCase();
@@ -37,8 +39,8 @@
     apply();
   }
 
-  /** Ask once for the address of the reader's hub, and open the chapter there. */
-  function launchOnHub(notebook) {
+  /** Ask once for the address of the reader's hub, and open the plain copy of the chapter there. */
+  function launchOnHub(notebook, branch) {
     const dialog = document.createElement("dialog");
     dialog.className = "hub-dialog";
     dialog.setAttribute("aria-labelledby", "hub-title");
@@ -61,7 +63,7 @@
         } catch { /* As above. */ }
         const query = new URLSearchParams({
           repo: "https://github.com/regularity-book/regularity",
-          branch: "main",
+          branch,
           urlpath: `lab/tree/regularity/${notebook}`,
         });
         window.open(`${hub}/hub/user-redirect/git-pull?${query}`, "_blank", "noopener");
@@ -73,19 +75,30 @@
   }
   window.launchOnHub = launchOnHub;
 
-  /** Let the excerpts of search results come out of a page's text, not out of its buttons. */
+  /** Let the excerpts of search results come out of a page's text, not out of its buttons; a term's is its meaning. */
   if (typeof Search === "object") {
     Search.htmlToText = (html, anchor) => {
       const page = new DOMParser().parseFromString(html, "text/html");
       const article = page.querySelector("article") || page.body;
       article.querySelectorAll(".headerlink, script, style, svg").forEach((element) => element.remove());
-      const section = anchor && page.querySelector(`[id="${CSS.escape(anchor.replace(/^#/, ""))}"]`);
+      const found = anchor && page.querySelector(`[id="${CSS.escape(anchor.replace(/^#/, ""))}"]`);
+      const section = found?.matches("dt.glossary, dl.glossary dt") ? found.nextElementSibling : found;
       return (section || article).textContent;
     };
+  }
+
+  /** Formulas are no stops of the Tab key, but for those that are wider than the page and must be scrolled. */
+  function letFormulasScroll() {
+    for (const formula of document.querySelectorAll('mjx-container[display="true"]')) {
+      if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+      else formula.removeAttribute("tabindex");
+    }
   }
 
   document.addEventListener("DOMContentLoaded", () => {
     const form = document.getElementById("ledger-filter");
     if (form) startLedger(form);
+    window.MathJax?.startup?.promise?.then(letFormulasScroll);
+    addEventListener("resize", letFormulasScroll);
   });
 })();

@@ -5,8 +5,10 @@ import builtins
 import importlib
 import inspect
 import re
-import textwrap
+import sys
+from copy import copy
 from dataclasses import is_dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 
+from .generated import add_directive
+
 PACKAGE = "regularity"
 
 
@@ -25,7 +29,7 @@ def public_modules(root: Path) -> list[str]:
     package = root / "src" / PACKAGE
     paths = (path.relative_to(package).with_suffix("") for path in sorted(package.rglob("*.py")))
     modules = [path.parts for path in paths if not any(part.startswith("_") for part in path.parts)]
-    return [".".join(parts) for parts in modules if parts != ("lab", "cli")]  # its help says more
+    return [".".join(parts) for parts in modules if parts != ("press", "cli")]  # its help says more
 
 
 def write_pages(app: Sphinx, config: Config) -> None:
@@ -61,7 +65,7 @@ def render_modules(app: Sphinx, docname: str, part: str) -> str:
 
 def render_command_help(app: Sphinx, docname: str, command: str) -> str:
     """Show the help of a subcommand of `regularity`, or of all of them."""
-    group = importlib.import_module(f"{PACKAGE}.lab.cli").main
+    group = importlib.import_module(f"{PACKAGE}.press.cli").main
     context = click.Context(group, info_name=PACKAGE)
     names = [command] if command else group.list_commands(context)
     texts = []
@@ -91,26 +95,43 @@ def annotations_as_written(
     if what == "class" and is_dataclass(obj):
         statements = _definition(obj).body
         fields = [ast.unparse(statement) for statement in statements if isinstance(statement, ast.AnnAssign)]
-        return f"({', '.join(fields)})".replace("'", '"'), None
+        text = ", ".join("*" if field == "_: KW_ONLY" else field for field in fields)
+        return f"({text})".replace("'", '"'), None
     definition = _definition(vars(obj).get("__init__") if what == "class" else inspect.unwrap(obj))
     if not isinstance(definition, ast.FunctionDef):
         return None
-    arguments = definition.args
-    if what == "class" or (
-        what == "method" and arguments.args[:1] and arguments.args[0].arg in {"self", "cls"}
-    ):
-        del arguments.args[0]
+    arguments = copy(definition.args)
+    first = arguments.args[0].arg if arguments.args else ""
+    if what == "class" or (what == "method" and first in {"self", "cls"}):
+        arguments.args = arguments.args[1:]
     returns = definition.returns
     texts = [f"({ast.unparse(arguments)})", ast.unparse(returns) if returns and what != "class" else None]
     return tuple(text and text.replace("'", '"') for text in texts)
 
 
 def _definition(obj: object) -> ast.stmt | None:
-    """Parse the source of a function or class; None where there is none, as for what a decorator made."""
-    try:
-        return ast.parse(textwrap.dedent(inspect.getsource(obj))).body[0]
-    except (OSError, TypeError):
-        return None
+    """The definition of a function or class in its source; None where there is none, as for what is made otherwise."""
+    module = sys.modules.get(getattr(obj, "__module__", None) or "")
+    path = getattr(module, "__file__", None)
+    return _definitions(path).get(obj.__qualname__) if path and path.endswith(".py") else None
+
+
+@cache  # inspect.getsource would read and cut the whole file for each definition
+def _definitions(path: str) -> dict[str, ast.stmt]:
+    """The functions and classes of a file, by their qualified names."""
+    found: dict[str, ast.stmt] = {}
+
+    def walk(node: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.ClassDef):
+                found[f"{prefix}{child.name}"] = child
+                if isinstance(child, ast.ClassDef):
+                    walk(child, f"{prefix}{child.name}.")
+            elif isinstance(child, ast.stmt):
+                walk(child, prefix)
+
+    walk(ast.parse(Path(path).read_text(encoding="utf-8")), "")
+    return found
 
 
 def plain_prose(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -183,7 +204,10 @@ def resolve_reexport(
     target = node.get("reftarget", "")
     module, _, attribute = target.rpartition(".")
     if module == PACKAGE or module.startswith(f"{PACKAGE}."):
-        obj = getattr(importlib.import_module(module), attribute, None)
+        try:
+            obj = getattr(importlib.import_module(module), attribute, None)
+        except ModuleNotFoundError:  # the reference leads nowhere, as Sphinx will say
+            return None
         home = f"{getattr(obj, '__module__', '')}.{getattr(obj, '__qualname__', '')}"
         if home != target and home.startswith(f"{PACKAGE}."):
             python = env.get_domain("py")
@@ -195,3 +219,13 @@ def resolve_reexport(
         return contnode
     is_builtin = node["reftype"] in {"class", "exc", "func", "obj"} and hasattr(builtins, target)
     return contnode if is_builtin else None
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("config-inited", write_pages, priority=100)  # before the table of contents is read
+    app.connect("autodoc-process-signature", annotations_as_written)
+    app.connect("autodoc-process-docstring", plain_prose, priority=400)  # before napoleon
+    app.connect("missing-reference", resolve_reexport)
+    app.connect("doctree-read", thin_signatures)
+    add_directive(app, "api-modules", render_modules)
+    add_directive(app, "command-help", render_command_help)

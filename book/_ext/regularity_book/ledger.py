@@ -1,6 +1,5 @@
 """The ledger: every claim of every chapter in one table, which a reader can filter."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
@@ -9,46 +8,44 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from regularity.lab.chapters import Chapter
-from regularity.lab.claims import SIGNS, badge, claims_of, format_measurement
-from regularity.lab.ledger import ledger_rows
+from regularity.lab.claims import SIGNS, count_verdicts
+from regularity.lab.verdicts import SOURCES, badge, claim_anchor, describe_measurement, summarise_verdicts
+from regularity.press.chapters import Chapter
+from regularity.press.ledger import ledger_rows
 
-from .gallery import chapters_in_book, page_of
+from .book import chapters_in_book, front_of, opening_of, pair_at
+from .generated import add_directive
+from .tables import Row, html_table
 
-COLUMNS = ("claim", "the paper", "measured", "rule", "verdict", "over seeds", "on a GPU")
+COLUMNS = ("claim", "the paper", "measured", "rule", "verdict", "over seeds")
+ON_A_GPU = "on a GPU"
+KINDS = ("exact", "statistical", "qualitative")
+SEEDS = {
+    "always": "held always",
+    "sometimes": "held sometimes",
+    "never": "never held",
+    "not recorded": "not recorded",
+}
 
 
-def render(app: Sphinx, docname: str, argument: str) -> str:
+def render(app: Sphinx, page: str, argument: str) -> str:
+    """All claims: their counts, the filter, the table; a column for GPUs appears with the first record of one."""
     chapters = {(chapter.part, chapter.name): chapter for chapter in chapters_in_book(app)}
-    rows = [row for row in ledger_rows(Path(app.srcdir)) if (row["part"], row["chapter"]) in chapters]
-    if not rows:
+    claims = [row for row in ledger_rows(Path(app.srcdir)) if (row["part"], row["chapter"]) in chapters]
+    if not claims:
         return "<p>No chapter has been executed yet.</p>"
-    units = {
-        (chapter.part, chapter.name, claim["claim"]): claim["unit"]
-        for chapter in chapters.values()
-        for claim in claims_of(chapter.executed())
-    }
-    links = {key: _claims_address(app, docname, chapter) for key, chapter in chapters.items()}
-    body = "".join(
-        _row(row, units[row["part"], row["chapter"], row["claim"]], *links[row["part"], row["chapter"]])
-        for row in rows
-    )
-    head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
-    return (
-        _counts(app, rows)
-        + _filter(app, rows)
-        + '<div class="ledger-scroll" tabindex="0" role="region" aria-label="All claims">'
-        + f'<table class="ledger" id="ledger-table"><caption>{len(rows)} claims of {len(chapters)} '
-        + f"{'chapter' if len(chapters) == 1 else 'chapters'}</caption>"
-        + f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _claims_address(app: Sphinx, docname: str, chapter: Chapter) -> tuple[str, str]:
-    """The chapter's title, and the address of the section with its cell of claims."""
-    page = page_of(chapter)
-    address, anchor = app.builder.get_relative_uri(docname, page), app.env.metadata[page]["claims"]
-    return app.env.titles[page].astext(), f"{address}#{anchor}" if anchor else address
+    on_a_gpu = any(row["gpu_verdict"] for row in claims)
+    rows, numbers = [], dict.fromkeys(chapters, 0)
+    for claim in claims:
+        key = claim["part"], claim["chapter"]
+        numbers[key] += 1
+        address = f"{app.builder.get_relative_uri(page, chapters[key].entry)}#{claim_anchor(numbers[key])}"
+        rows.append(_row(claim, chapters[key], address, on_a_gpu))
+    n_chapters = len({(row["part"], row["chapter"]) for row in claims})
+    caption = f"{len(rows)} claims of {n_chapters} {'chapter' if n_chapters == 1 else 'chapters'}"
+    columns = (*COLUMNS, ON_A_GPU) if on_a_gpu else COLUMNS
+    table = html_table(columns, rows, label="All claims", name="ledger-table", caption=caption)
+    return _counts(claims) + _filter(app, claims, on_a_gpu) + table
 
 
 def seeds_group(held: str | None) -> str:
@@ -63,50 +60,54 @@ def gpu_group(verdict: str | None) -> str:
     return "not recorded" if verdict is None else verdict.split(" (")[0]
 
 
-def _row(row: Mapping[str, Any], unit: str, chapter: str, address: str) -> str:
-    groups = {
-        "part": row["part"],
-        "verdict": row["verdict"],
-        "kind": row["kind"],
-        "seeds": seeds_group(row["held_over_seeds"]),
-        "gpu": gpu_group(row["gpu_verdict"]),
+def _row(claim: Mapping[str, Any], chapter: Chapter, address: str, on_a_gpu: bool) -> Row:
+    notes = [front_of(chapter).title, SOURCES[claim["source"]], *([claim["kind"]] if claim["kind"] else [])]
+    head = f'<a href="{address}">{escape(claim["claim"])}</a>'
+    head += f'<span class="claim-source">{escape(" · ".join(notes))}</span>'
+    if claim["revised"]:
+        head += f'<span class="claim-revised">rule revised: {escape(claim["revised"])}</span>'
+    gpu = claim["gpu_verdict"] or "–"
+    verdict_on_gpu = gpu.split(" (")[0]
+    cells = [
+        escape(claim["paper"]),
+        escape(describe_measurement(claim)),
+        escape(claim["rule"] or "–"),
+        badge(claim["verdict"]),
+        escape(claim["held_over_seeds"] or "–"),
+    ]
+    if on_a_gpu:
+        known = verdict_on_gpu in SIGNS
+        cells.append(badge(verdict_on_gpu) + escape(gpu[len(verdict_on_gpu) :]) if known else escape(gpu))
+    data = {
+        "part": claim["part"],
+        "source": claim["source"],
+        "verdict": claim["verdict"],
+        "kind": claim["kind"],
+        "seeds": seeds_group(claim["held_over_seeds"]),
+        "gpu": gpu_group(claim["gpu_verdict"]),
+        "revised": "yes" if claim["revised"] else "no",
     }
-    data = "".join(f' data-{name}="{escape(value, quote=True)}"' for name, value in groups.items())
-    measured = format_measurement(row["measured"], row["uncertainty"], unit)
-    gpu = row["gpu_verdict"] or "–"
-    plain = gpu.split(" (")[0]
-    cells = (
-        escape(row["paper"]),
-        escape(measured),
-        escape(row["rule"]),
-        badge(row["verdict"]),
-        escape(row["held_over_seeds"] or "–"),
-        badge(plain) + escape(gpu.removeprefix(plain)) if plain in SIGNS else escape(gpu),
-    )
-    head = (
-        f'<th scope="row"><a href="{address}">{escape(row["claim"])}</a>'
-        f'<span class="claim-source">{escape(chapter)} · {escape(row["kind"])}</span></th>'
-    )
-    labelled = zip(COLUMNS[1:], cells, strict=True)
-    return (
-        f"<tr{data}>{head}"
-        + "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in labelled)
-        + "</tr>"
-    )
+    return Row(head, cells, data)
 
 
-def _counts(app: Sphinx, rows: Sequence[Mapping[str, Any]]) -> str:
-    total = Counter(row["verdict"] for row in rows)
+def _counts(claims: Sequence[Mapping[str, Any]]) -> str:
+    """The paper's claims by their verdicts, and what stands beside them."""
+    counts = count_verdicts(claims, "paper")
     items = "".join(
-        f"<li>{badge(verdict)} <strong>{total[verdict]}</strong></li>" for verdict in SIGNS if total[verdict]
+        f"<li>{badge(verdict)} <strong>{count}</strong></li>" for verdict, count in counts.items() if count
     )
-    return f'<ul class="ledger-counts" aria-label="Verdicts of all claims">{items}</ul>'
+    words = summarise_verdicts(claims).replace("the paper's", "the papers'").replace("by it", "by them")
+    return (
+        f'<ul class="ledger-counts" aria-label="Verdicts on the papers’ claims">{items}</ul>'
+        f"<p>{escape(words)}.</p>"
+    )
 
 
-def _filter(app: Sphinx, rows: Sequence[Mapping[str, Any]]) -> str:
+def _filter(app: Sphinx, claims: Sequence[Mapping[str, Any]], on_a_gpu: bool) -> str:
     @cache
-    def part_title(part: str) -> str:
-        return app.env.titles[f"book/parts/{part}"].astext().split(":")[0]
+    def title(part: str) -> str:
+        opening = pair_at(app, opening_of(part))
+        return front_of(opening).title.split(":")[0] if opening else part
 
     def select(name: str, label: str, options: Mapping[str, str]) -> str:
         choices = "".join(
@@ -117,20 +118,19 @@ def _filter(app: Sphinx, rows: Sequence[Mapping[str, Any]]) -> str:
     def same(*values: str) -> dict[str, str]:
         return dict(zip(values, values, strict=True))
 
-    seeds = {
-        "always": "held always",
-        "sometimes": "held sometimes",
-        "never": "never held",
-        "not recorded": "not recorded",
-    }
-    parts = {row["part"]: part_title(row["part"]) for row in rows}
     return (
         '<form class="ledger-filter" id="ledger-filter" hidden aria-controls="ledger-table">'
         '<label>words <input type="search" name="words" autocomplete="off"></label>'
-        + select("part", "part", parts)
+        + select("part", "part", {row["part"]: title(row["part"]) for row in claims})
+        + select("source", "whose", SOURCES)
         + select("verdict", "verdict", same(*SIGNS))
-        + select("kind", "kind", same("exact", "statistical", "qualitative"))
-        + select("seeds", "over seeds", seeds)
-        + select("gpu", "on a GPU", same(*SIGNS, "not recorded"))
+        + select("kind", "kind", same(*KINDS))
+        + select("seeds", "over seeds", SEEDS)
+        + (select("gpu", ON_A_GPU, same(*SIGNS, "not recorded")) if on_a_gpu else "")
+        + select("revised", "rule revised", same("yes", "no"))
         + '<button type="reset">show all</button><output aria-live="polite"></output></form>'
     )
+
+
+def setup(app: Sphinx) -> None:
+    add_directive(app, "ledger", render)
