@@ -32,6 +32,7 @@ def table(frame: "DataFrame", specs: Mapping[str, str] | None = None) -> None:
     written = frame.copy().astype(object)
     for column in frame.columns:
         written[column] = [_cell(value, specs.get(column)) for value in frame[column]]
+    written.columns.name, written.index.name = frame.index.name, None  # in one row with the other heads
     html = written.to_html(classes="results", border=0).replace(' style="text-align: right;"', "")
     display({"text/plain": written.to_string(), "text/html": html}, raw=True)
 
