@@ -110,7 +110,7 @@ def annotations_as_written(
 
 
 def _definition(obj: object) -> ast.stmt | None:
-    """The definition of a function or class in its source; None where there is none, as for what is made otherwise."""
+    """The definition of a function or class in its source; None where there is none."""
     module = sys.modules.get(getattr(obj, "__module__", None) or "")
     path = getattr(module, "__file__", None)
     return _definitions(path).get(obj.__qualname__) if path and path.endswith(".py") else None

@@ -1,4 +1,4 @@
-"""The chapters of the book that is being built, and what their notebooks say of themselves. Each file is read once."""
+"""The chapters of the book that is being built, and what their notebooks say of themselves, each read once."""
 
 import json
 import re

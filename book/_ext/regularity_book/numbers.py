@@ -1,4 +1,4 @@
-"""Numbers: chapters are 1, 2, ... through the whole book, parts I, II, ...; figures and equations follow, as in 3.2."""
+"""Numbers: chapters are 1, 2, ... through the book, parts I, II, ...; figures and equations follow, as in 3.2."""
 
 from docutils import nodes
 from sphinx import addnodes

@@ -55,7 +55,8 @@ def tally(claims: Claims) -> str:
     """Count the verdicts on the paper's claims, in signs; and say them in words, with what stands beside them."""
     if not claims:
         return '<p class="tally">claims not judged yet</p>'
-    return f'<p class="tally"><span aria-hidden="true">{signs(claims)}</span> {escape(summarise_verdicts(claims))}</p>'
+    words = escape(summarise_verdicts(claims))
+    return f'<p class="tally"><span aria-hidden="true">{signs(claims)}</span> {words}</p>'
 
 
 def signs(claims: Claims, sources: Sequence[str] = ("paper",)) -> str:
