@@ -114,7 +114,7 @@ session = lab.begin(seed, device, n_threads)
 # judges it, $f(\theta) = g(\hat x(\theta))$. Let $h$ be $\mu$-strongly convex and $L$-smooth in $x$, with constants that
 # may depend on $\theta$, and let $g$ be convex and $L_g$-smooth. Write $A = \partial^2 h/\partial x^2$ and $B$ for the
 # derivative of $\partial h/\partial x$ in $\theta$. Differentiate $\partial h/\partial x(\hat x(\theta), \theta) = 0$, and
-# the *hypergradient* follows, as {doc}`/book/parts/tuning` explains:
+# the *hypergradient* follows, as {doc}`/notebooks/tuning/opening` explains:
 #
 # $$
 # \nabla f(\theta) = -B^\top A^{-1} \nabla g(\hat x).
