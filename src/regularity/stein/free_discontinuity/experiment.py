@@ -302,6 +302,23 @@ def border_curve(
     return DataFrame(rows).set_index("share")
 
 
+def price_curve(
+    disks: Sequence[Disk],
+    fidelity: float | Sequence[float],
+    shares: Sequence[float],
+    *,
+    n_bins: int,
+    tolerance: float,
+) -> DataFrame:
+    """As `border_curve`, but each threshold sets the price of border, and so has surfaces of its own."""
+    rows = []
+    for share in shares:
+        moved = [replace(disk, smallest=share * disk.height) for disk in disks]
+        found = solve_disks(moved, fidelity, n_bins=n_bins, tolerance=tolerance).describe()
+        rows.append({"share": share, **found.mean()})
+    return DataFrame(rows).set_index("share")
+
+
 def border_at_prices(disk: Disk, fit: FreeDiscontinuity) -> Float[np.ndarray, "fidelities prices 2"]:
     """Rates of false and missed cells of every candidate, each cut where its own price of border cuts."""
     n_cells = disk.target.shape[0]

@@ -861,6 +861,8 @@ class FreeDiscontinuity:
         The data on the grid.
     fidelity, boundary_price
         The chosen λ and ν.
+    smallest_jump
+        From where on jumps count at this price, in units of the values.
     noise_std
         Standard deviation of one value, given or estimated.
     fidelities, boundary_prices
@@ -878,6 +880,7 @@ class FreeDiscontinuity:
     grid: GridData
     fidelity: float
     boundary_price: float
+    smallest_jump: float
     noise_std: float
     fidelities: tuple[float, ...]
     boundary_prices: tuple[float, ...]
@@ -979,7 +982,8 @@ def free_discontinuity_regression(
         scaled, fidelity, boundary_price, n_bins=n_bins, n_iterations=20 * n_iterations, tolerance=tolerance
     )
     surface = low + width * lifted.surface[0].to(values.dtype)
-    jumps = find_jumps(surface, (boundary_price / n_cells) ** 0.5 * width.item())
+    smallest_jump = (boundary_price / n_cells) ** 0.5 * width.item()
+    jumps = find_jumps(surface, smallest_jump)
     shape = (len(fidelities), len(boundary_prices))
     candidates = surface if candidates is None else candidates[:, entry]
     return FreeDiscontinuity(
@@ -988,6 +992,7 @@ def free_discontinuity_regression(
         grid,
         fidelity,
         boundary_price,
+        smallest_jump,
         std,
         tuple(fidelities),
         tuple(boundary_prices),
