@@ -10,6 +10,7 @@ from regularity.press.chapters import Chapter, all_chapters
 from regularity.press.errors import BookError
 
 OLDER = " (older version)"
+RECORD_KEYS = ("size", "digest", "command", "date", "device", "parameters", "runs")
 
 
 def ledger_rows(root: Path | None = None) -> list[dict[str, Any]]:
@@ -54,12 +55,18 @@ def read_records(chapter: Chapter) -> list[dict[str, Any]]:
     BookError
         If the file is no list of records.
     """
-    if not chapter.records.is_file():
-        return []
     try:
-        return json.loads(chapter.records.read_text(encoding="utf-8"))["records"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+        records = json.loads(chapter.records.read_text(encoding="utf-8"))["records"]
+        for record in records if isinstance(records, list) else [{}]:
+            if not set(RECORD_KEYS) <= set(record) or not record["runs"]:
+                raise KeyError
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BookError(f"cannot read {chapter.records}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
         raise BookError(f"{chapter.records} must hold records as `regularity record` writes them") from None
+    return records
 
 
 def is_on_gpu(record: Mapping[str, Any]) -> bool:
