@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from regularity.data import counts, load_rand_health, load_star98
+from regularity.data import counts, installed, load_rand_health, load_star98
 
 
 def test_star98_is_what_statsmodels_loads():
@@ -62,13 +62,13 @@ def test_loading_does_not_import_statsmodels():
 
 @pytest.mark.bad_input
 def test_a_file_that_the_package_lost_is_named(monkeypatch):
-    monkeypatch.setitem(counts._FOLDERS, "star98", "star98/lost.csv")
+    monkeypatch.setitem(counts._FILES, "star98", "star98/lost.csv")
     with pytest.raises(FileNotFoundError, match=r"star98 should come with statsmodels but .*lost\.csv"):
         load_star98()
 
 
 @pytest.mark.bad_input
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(counts, "find_spec", lambda name: None)
+    monkeypatch.setattr(installed, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="randhie comes inside statsmodels, which is not installed"):
         load_rand_health()

@@ -8,7 +8,7 @@ import torch
 from skimage.data import stereo_motorcycle
 from statsmodels.datasets import nile
 
-from regularity.data import discontinuities, load_disparity, load_nile
+from regularity.data import installed, load_disparity, load_nile
 
 
 def test_the_nile_is_statsmodels_own():
@@ -36,10 +36,10 @@ def test_the_disparity_is_scikit_images_own_with_the_unseen_as_nan():
 @pytest.mark.bad_input
 @pytest.mark.parametrize("load", [load_nile, load_disparity])
 def test_a_missing_package_or_file_is_named(load, monkeypatch, tmp_path):
-    monkeypatch.setattr(discontinuities, "find_spec", lambda _: None)
+    monkeypatch.setattr(installed, "find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError, match="which is not installed"):
         load()
     empty = ModuleSpec("package", None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(discontinuities, "find_spec", lambda _: empty)
+    monkeypatch.setattr(installed, "find_spec", lambda _: empty)
     with pytest.raises(FileNotFoundError, match="is not there"):
         load()

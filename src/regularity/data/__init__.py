@@ -12,53 +12,14 @@ Images are float32 tensors with intensities in [0, 1]. Importing this package lo
 are imported when they are first asked for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    from regularity.data.counts import load_rand_health, load_star98
-    from regularity.data.discontinuities import load_disparity, load_nile
-    from regularity.data.fetched import load_bsd68, load_mnist, load_set12, load_tiny_shakespeare
-    from regularity.data.photographs import (
-        block_mean,
-        centre_crop,
-        load_photographs,
-        photograph,
-        photograph_names,
-    )
-
-__all__ = [
-    "block_mean",
-    "centre_crop",
-    "load_bsd68",
-    "load_disparity",
-    "load_mnist",
-    "load_nile",
-    "load_photographs",
-    "load_rand_health",
-    "load_set12",
-    "load_star98",
-    "load_tiny_shakespeare",
-    "photograph",
-    "photograph_names",
-]
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = {
-        "load_bsd68": "fetched",
-        "load_disparity": "discontinuities",
-        "load_mnist": "fetched",
-        "load_nile": "discontinuities",
-        "load_rand_health": "counts",
-        "load_set12": "fetched",
-        "load_star98": "counts",
-        "load_tiny_shakespeare": "fetched",
-    }.get(name, "photographs")
-    return getattr(import_module(f"{__name__}.{home}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "counts": ["load_rand_health", "load_star98"],
+        "discontinuities": ["load_disparity", "load_nile"],
+        "fetched": ["load_bsd68", "load_mnist", "load_set12", "load_tiny_shakespeare"],
+        "photographs": ["block_mean", "centre_crop", "load_photographs", "photograph", "photograph_names"],
+    },
+)

@@ -1,14 +1,13 @@
 """Counts out of real surveys, which come inside statsmodels: read from its files, without importing it."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_FOLDERS = {"star98": "star98/star98.csv", "randhie": "randhie/randhie.csv"}
+from regularity.data.installed import packaged_file
+
+_FILES = {"star98": "star98/star98.csv", "randhie": "randhie/randhie.csv"}
 
 _DISTRICT_COVARIATES = (
     "LOWINC",
@@ -97,10 +96,5 @@ def load_rand_health() -> dict[str, Float[Tensor, " 20190"]]:
 
 def _read(name: str) -> Float[Tensor, "rows columns"]:
     """Read the numbers of one file inside statsmodels' folder."""
-    package = find_spec("statsmodels")
-    if package is None:
-        raise ModuleNotFoundError(f"{name} comes inside statsmodels, which is not installed")
-    path = Path(package.origin).parent / "datasets" / _FOLDERS[name]
-    if not path.is_file():
-        raise FileNotFoundError(f"{name} should come with statsmodels but {path} is not there")
+    path = packaged_file("statsmodels", f"datasets/{_FILES[name]}", name)
     return torch.from_numpy(np.loadtxt(path, delimiter=",", skiprows=1))

@@ -1,12 +1,11 @@
 """A series and a surface that jump, inside installed packages: read from their files, without importing those."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from regularity.data.installed import packaged_file
 
 
 def load_nile() -> tuple[Float[Tensor, " 100"], Float[Tensor, " 100"]]:
@@ -36,7 +35,9 @@ def load_nile() -> tuple[Float[Tensor, " 100"], Float[Tensor, " 100"]]:
     >>> int(years[0]), int(flows[0])
     (1871, 1120)
     """
-    table = np.loadtxt(_path("statsmodels", "datasets/nile/nile.csv"), delimiter=",", skiprows=1)
+    table = np.loadtxt(
+        packaged_file("statsmodels", "datasets/nile/nile.csv", "the Nile's flow"), delimiter=",", skiprows=1
+    )
     return torch.from_numpy(table[:, 0].copy()), torch.from_numpy(table[:, 1].copy())
 
 
@@ -64,17 +65,6 @@ def load_disparity() -> Float[Tensor, "500 741"]:
     >>> load_disparity().shape
     torch.Size([500, 741])
     """
-    with np.load(_path("skimage", "data/motorcycle_disp.npz")) as archive:
+    with np.load(packaged_file("skimage", "data/motorcycle_disp.npz", "the disparity")) as archive:
         disparity = torch.from_numpy(archive["arr_0"])
     return torch.where(torch.isfinite(disparity), disparity, torch.nan)
-
-
-def _path(package: str, inside: str) -> Path:
-    """Find a file inside a package's folder."""
-    found = find_spec(package)
-    if found is None:
-        raise ModuleNotFoundError(f"{inside} comes inside {package}, which is not installed")
-    path = Path(found.origin).parent / inside
-    if not path.is_file():
-        raise FileNotFoundError(f"{inside} should come with {package} but {path} is not there")
-    return path

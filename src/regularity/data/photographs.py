@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +11,8 @@ from skimage.io import imread
 from skimage.util import img_as_float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
+
+from regularity.data.installed import packaged_file
 
 # Where each photograph lies inside its package. The files are read directly: scikit-image's own loaders may
 # reach for the network, and importing scikit-learn takes a second.
@@ -92,10 +92,7 @@ def photograph(name: str) -> Float[Tensor, "height width"]:
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are: {', '.join(_FILES)}"
         raise ValueError(f"there is no bundled photograph {name!r}; {hint}")
     package, inside = _FILES[name]
-    path = _package_folder(package) / inside
-    if not path.is_file():
-        raise FileNotFoundError(f"photograph {name!r} should come with {package} but {path} is not there")
-    return grey_tensor(imread(path))
+    return grey_tensor(imread(packaged_file(package, inside, f"photograph {name!r}")))
 
 
 def load_photographs(names: Sequence[str], *, reduce: int = 2) -> dict[str, Float[Tensor, "_ _"]]:
@@ -216,11 +213,6 @@ def grey_tensor(pixels: np.ndarray) -> Float[Tensor, "height width"]:
     """
     grey = pixels if pixels.ndim == 2 else rgb2gray(pixels[..., :3])
     return torch.from_numpy(img_as_float(grey).astype(np.float32))
-
-
-def _package_folder(package: str) -> Path:
-    """Find a package's folder without importing it."""
-    return Path(find_spec(package).origin).parent
 
 
 def _size(image: Tensor) -> str:

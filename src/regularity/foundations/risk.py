@@ -277,7 +277,7 @@ def sure_binomial(
 
     References
     ----------
-    Chen and Lei (2025), Compound estimation for binomials, Section 2; Hudson (1978), A natural identity for
+    Chen and Lei (2025), Compound estimation for binomials; Hudson (1978), A natural identity for
     exponential families with applications in multiparameter estimation.
 
     Examples
