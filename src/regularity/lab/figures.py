@@ -66,7 +66,7 @@ def figure(
     Returns
     -------
     figure
-        The figure.
+        For `lab.glue`.
     axes
         One axes, or an array of them, as `matplotlib.pyplot.subplots` gives.
     """

@@ -362,7 +362,7 @@ def find_pair(name: str, root: Path | None = None) -> Pair:
     Parameters
     ----------
     name
-        The name.
+        As `Pair.label` or `Chapter.name` say it.
     root
         The top of the checkout; None: found from the working directory.
 

@@ -41,11 +41,6 @@ def ledger_rows(root: Path | None = None) -> list[dict[str, Any]]:
 def read_records(chapter: Chapter) -> list[dict[str, Any]]:
     """Read what was recorded of a chapter's runs.
 
-    Parameters
-    ----------
-    chapter
-        The chapter.
-
     Returns
     -------
     The records, oldest first; none where nothing was recorded.

@@ -210,8 +210,6 @@ def read_parameters(
 
     Parameters
     ----------
-    chapter
-        The chapter.
     pairs
         Names and values as typed.
     file
@@ -247,8 +245,6 @@ def parse_value(chapter: "Chapter", name: str, text: str) -> Any:
 
     Parameters
     ----------
-    chapter
-        The chapter.
     name
         Of the parameter.
     text

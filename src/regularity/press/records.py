@@ -73,11 +73,6 @@ def fold_runs(runs: Sequence[Run]) -> dict[str, Any]:
 def stale_records(chapter: Chapter) -> list[dict[str, Any]]:
     """List what must be recorded again.
 
-    Parameters
-    ----------
-    chapter
-        The chapter.
-
     Returns
     -------
     The newest record of each size, set of parameters and kind of device, where it is of an older version.
@@ -93,8 +88,6 @@ def runs_of(record: Mapping[str, Any], chapter: Chapter, runs: Path) -> list[Run
     ----------
     record
         Of `chapter`.
-    chapter
-        The chapter.
     runs
         The folder of all runs.
 
@@ -123,8 +116,6 @@ def size_of(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
 
     Parameters
     ----------
-    chapter
-        The chapter.
     parameters
         Those that differ from the defaults; neither seed nor device makes another size.
 
@@ -144,8 +135,6 @@ def record_command(chapter: Chapter, parameters: Mapping[str, Any], seeds: Itera
 
     Parameters
     ----------
-    chapter
-        The chapter.
     parameters
         Those that differ from the defaults, without the seed.
     seeds

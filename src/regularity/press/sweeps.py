@@ -28,8 +28,6 @@ def expand_grid(
 
     Parameters
     ----------
-    chapter
-        The chapter.
     fixed
         Parameters of all runs.
     over
