@@ -6,6 +6,7 @@ Tweedie's formulas have their own tests in `tests/foundations/test_tweedie.py`, 
 import itertools
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,12 +26,14 @@ from regularity.foundations.risk import exact_divergence, sure_gaussian
 from regularity.foundations.training import fit
 from regularity.foundations.tweedie import tweedie_gamma, tweedie_gaussian, tweedie_poisson
 from regularity.stein.noise2score import (
+    Condition,
     ardae_loss,
     ardae_residual,
     as_denoiser,
     as_score,
     classical_denoise,
     estimate_noise_parameter,
+    experiment,
     j_invariant_denoise,
     make_noisy_pool,
     noise2self_loss,
@@ -39,7 +42,7 @@ from regularity.stein.noise2score import (
     quality_penalty,
     sample_patches,
     sure_loss,
-    total_variation,
+    variation_of,
 )
 from tests.draws import seeded
 from tests.peers import import_deepinv
@@ -273,7 +276,7 @@ def test_residual_agrees_with_deepinv(seed):
 def test_total_variation_by_hand():
     image = torch.tensor([[1.0, 3.0, 0.0], [2.0, 2.0, 7.0]])[None, None]
     horizontal, vertical = (2 + 3 + 0 + 5) / 4, (1 + 1 + 7) / 3
-    torch.testing.assert_close(total_variation(image), torch.tensor([horizontal + vertical]))
+    torch.testing.assert_close(variation_of(image), torch.tensor([horizontal + vertical]))
 
 
 def test_total_variation_of_patterns():
@@ -281,8 +284,8 @@ def test_total_variation_of_patterns():
     rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(5.0), indexing="ij")
     images = torch.stack([0 * rows, (rows + columns) % 2, 0.3 * rows - 0.1 * columns])[:, None]
     expected = torch.tensor([0.0, 2.0, 0.4])
-    torch.testing.assert_close(total_variation(images), expected)
-    torch.testing.assert_close(total_variation(5 - 2 * images), 2 * expected)
+    torch.testing.assert_close(variation_of(images), expected)
+    torch.testing.assert_close(variation_of(5 - 2 * images), 2 * expected)
 
 
 @pytest.mark.parametrize("family", ["gaussian", "poisson", "gamma"])
@@ -327,7 +330,7 @@ def test_scan_on_white_texture_takes_the_texture_for_noise():
     assert found.value.tolist() == pytest.approx([0.13, 0.2])
     torch.testing.assert_close(found.denoised, torch.full_like(noisy, mean))
     shrinkage = (1 - torch.tensor(grid, dtype=torch.float64)[:, None] ** 2 / data_std.flatten() ** 2).abs()
-    torch.testing.assert_close(found.curve, shrinkage * total_variation(noisy))
+    torch.testing.assert_close(found.curve, shrinkage * variation_of(noisy))
 
 
 @pytest.mark.parametrize(
@@ -690,6 +693,149 @@ def test_classical_denoisers_denoise_a_photograph(family, parameter, method):
     assert psnr(denoised, clean)[0] > psnr(noisy, clean)[0] + 3
 
 
+# --- Problems and runs --------------------------------------------------------------------------------------------
+
+QUICK = experiment.Training(width=4, n_steps=6, patch_size=16, batch_size=2)
+
+
+def small_pool():
+    return make_noisy_pool([uniform(24, 24).float(), uniform(20, 28, seed=1).float()], RANGES, seeded())
+
+
+def output_of(network):
+    with torch.inference_mode():
+        return network(uniform(1, 1, 16, 16, seed=7).float())
+
+
+@pytest.mark.parametrize(
+    "method", ["Noise2Score", "Noise2Self", "Noise2Void", "Noise2Noise", "supervised", "SURE"]
+)
+def test_a_training_sees_what_its_method_may_see(method):
+    """Clean images, second copies and noise levels are put out of order one by one: only who may see them notices."""
+    pool = small_pool()
+    usual = output_of(experiment.train(method, pool, QUICK, seed=3))
+    assert torch.equal(usual, output_of(experiment.train(method, pool, QUICK, seed=3)))
+    assert not torch.equal(usual, output_of(experiment.train(method, pool, QUICK, seed=4)))
+    seen = {}
+    for layer, name in enumerate(("noisy", "clean", "second")):
+        changed = [replace(entry, layers=entry.layers.clone()) for entry in pool]
+        for entry in changed:
+            entry.layers[layer] = entry.layers[layer].flip(0)
+        seen[name] = not torch.equal(usual, output_of(experiment.train(method, changed, QUICK, seed=3)))
+    changed = [replace(entry, parameter=2 * entry.parameter) for entry in pool]
+    seen["level"] = not torch.equal(usual, output_of(experiment.train(method, changed, QUICK, seed=3)))
+    allowed = {"Noise2Noise": {"second"}, "supervised": {"clean"}, "SURE": {"level"}}.get(method, set())
+    assert {name for name, noticed in seen.items() if noticed} == {"noisy"} | allowed
+
+
+def test_every_method_begins_alike_and_gets_the_same_patches(monkeypatch):
+    given = {}
+
+    def remember(method):
+        def loss(network, batch):
+            given.setdefault(method, []).append((batch, [p.clone() for p in network.parameters()]))
+            return sum(p.square().sum() for p in network.parameters())
+
+        return loss
+
+    monkeypatch.setattr(experiment, "LOSSES", {name: remember(name) for name in ("one", "other")})
+    for method in ("one", "other"):
+        experiment.train(method, small_pool(), QUICK, seed=3)
+    for (batch, weights), (other_batch, other_weights) in zip(given["one"], given["other"], strict=True):
+        assert torch.equal(batch.noisy, other_batch.noisy)
+        assert all(torch.equal(a, b) for a, b in zip(weights, other_weights, strict=True))
+    patches = [batch.noisy for batch, _ in given["one"]]
+    assert not torch.equal(patches[0], patches[1])
+    stds = [batch.perturbation_std for batch, _ in given["one"]]
+    assert stds[0] > stds[2] > stds[-1] == pytest.approx(0.05)
+
+
+def test_each_step_has_a_fresh_perturbation():
+    images, generator = torch.zeros(1, 1, 8, 8), seeded()
+    spy = Spy()
+    for _ in range(2):
+        ardae_loss(spy, images, 1.0, generator)
+    assert not torch.equal(*spy.seen)
+
+
+def test_first_weights_are_he_s_or_the_authors():
+    for architecture in ("unet", "noise2noise"):
+        settings = replace(QUICK, architecture=architecture, width=16, initial_std=0.02)
+        network = experiment.make_network(settings, seeded())
+        layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+        weights = torch.cat([layer.weight.detach().flatten() for layer in layers]).numpy()
+        assert stats.kstest(weights / 0.02, "norm").pvalue > 1e-3
+        assert all(not layer.bias.any() for layer in layers)
+    scaled = experiment.make_network(QUICK, seeded())
+    assert next(scaled.parameters()).std() > 0.1
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson", "gamma"])
+def test_the_spread_at_mid_grey_is_that_of_the_noise(family):
+    condition = Condition("c", family, {"gaussian": 0.1, "poisson": 0.02, "gamma": 30.0}[family])
+    grey = torch.full((1, 1, 300, 300), 0.5)
+    spread = ADD_NOISE[family](grey, condition.parameter, seeded()).std().item()
+    assert condition.std_at_mid_grey == pytest.approx(spread, rel=0.02)
+
+
+def test_restoring_is_tweedie_s_formula_masked_passes_or_the_network():
+    condition = Condition("c", "gaussian", 0.1)
+    noisy = uniform(1, 1, 8, 8).float()
+    network = curved_convolution()
+
+    def smooth(images):
+        return network(images.double()).float()
+
+    score = -smooth(noisy) / 0.2
+    expected = {
+        "Noise2Score": noisy + 0.1**2 * score,
+        "Noise2Self": j_invariant_denoise(as_denoiser(smooth), noisy),
+        "supervised": noisy - smooth(noisy),
+    }
+    for method, image in expected.items():
+        (restored,) = experiment.restore(method, smooth, [noisy], condition, 0.2)
+        torch.testing.assert_close(restored, image)
+
+
+def test_weak_noise_has_a_strength_of_its_own():
+    noisy = uniform(1, 1, 24, 24).float()
+    for std, strength in ((25 / 255, 0.3), (15 / 255, 0.9)):
+        condition = Condition("c", "gaussian", std)
+        (found,) = experiment.restore_classically("total variation", [noisy], condition, (0.3, 0.9))
+        expected = classical_denoise(noisy, "gaussian", std, "total variation", strength=strength)
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_lattice_has_its_best_perturbation_where_it_was_worked_out():
+    """Root mean square distances of an independent computation, in counts."""
+    lattice = experiment.poisson_on_the_lattice([0.1, 0.7, 1.0, 2.0, 3.0])
+    for std, distance in ((0.7, 0.057), (1.0, 0.082), (2.0, 0.156), (3.0, 0.233)):
+        assert lattice.distances[std] == pytest.approx(distance, abs=0.02)
+    few = slice(0, 40)
+    np.testing.assert_allclose(lattice.estimates[0.1][few], lattice.counts[few] + 0.5, rtol=0.02)
+    assert (lattice.geometric_mean < lattice.arithmetic_mean).all()
+
+
+def test_the_formulas_are_exact_under_conjugate_priors():
+    errors = experiment.conjugate_errors()
+    assert max(errors["gaussian"], errors["gamma"]) < 1e-12
+    # By Stirling's series log z + ½ differs from ψ(z + 1) by 1/(24 z²) relatively; at five counts 0.14 %.
+    assert errors["poisson"] == pytest.approx(1 / (24 * 5.5**2), rel=0.05)
+
+
+def test_a_scan_is_one_pass_and_tweedie_s_formula():
+    calls = []
+
+    def score(y):
+        calls.append(y)
+        return -(y - 2) / 9
+
+    y = torch.tensor([[[[-1.0, 5.0], [5.0, -1.0]]]])
+    (found,) = experiment.scan(score, [y], "gaussian", [1.0, 2.0, 3.0, 4.0])
+    assert found.value.item() == 3.0
+    assert len(calls) == 1
+
+
 # --- Bad input ----------------------------------------------------------------------------------------------------
 
 IMAGES = torch.full((1, 1, 8, 8), 0.5)
@@ -748,7 +894,7 @@ def test_an_optimum_at_an_end_of_the_grid_is_warned_of(grid, target):
 def test_pool_must_have_photographs_in_the_unit_interval_and_sensible_ranges():
     with pytest.raises(ValueError, match="photographs must not be empty"):
         make_noisy_pool([], RANGES)
-    with pytest.raises(ValueError, match=r"intensities must be in \[0, 1\]; got a range of \[128, 128\]"):
+    with pytest.raises(ValueError, match=r"clean must be in \[0, 1\]; got a range of \[128"):
         make_noisy_pool([torch.full((4, 4), 128.0)], RANGES)
     for bad in ((0.0, 1.0), (2.0, 1.0), (-1.0, 1.0), (float("nan"), 1.0)):
         with pytest.raises(ValueError, match="the range of gamma must be positive and increasing; got"):
@@ -793,6 +939,6 @@ def test_levels_and_strengths_must_be_positive(bad):
 @pytest.mark.bad_input
 def test_there_are_two_classical_methods():
     with pytest.raises(
-        ValueError, match="method must be 'non-local means' or 'total variation'; got 'median'"
+        ValueError, match="method must be one of 'non-local means', 'total variation'; got 'median'"
     ):
         classical_denoise(IMAGES, "gaussian", 0.1, "median", strength=1.0)
