@@ -104,11 +104,26 @@ lab.glue("answer", fig)
 # ## The claims
 
 # %% tags=["claims", "hide-input"]
+zero, spread = lab.between(-1, 1), lab.above(0, unit="m")
 lab.show_claims(
     [
-        lab.Claim("The mean is zero", "zero", mean, lab.between(-1, 1), "statistical", source="paper"),
-        lab.Claim("The draws spread", "σ > 0", draws.std(), lab.above(0, unit="m"), "qualitative", source="implied"),
-        lab.Claim("The first draw is positive", "no figure", draws[0], lab.above(0), "qualitative", source="ours"),
+        lab.Claim("The mean is zero", "0", mean, zero, "statistical", source="paper"),
+        lab.Claim(
+            "The draws spread",
+            "σ > 0",
+            draws.std(),
+            spread,
+            "qualitative",
+            source="implied",
+        ),
+        lab.Claim(
+            "The first draw is positive",
+            "no figure",
+            draws[0],
+            lab.above(0),
+            "qualitative",
+            source="ours",
+        ),
         lab.NotChecked("It holds for all laws", "all laws", "there are too many"),
     ]
 )
@@ -149,6 +164,8 @@ OPENING = """
 
 # %% tags=["hide-input"]
 from regularity import lab
+
+session = lab.begin(seed=0)
 
 # %% tags=["hide-input", "remove-output"]
 fig, axes = lab.figure()
@@ -191,6 +208,27 @@ def copy_book(book: Path, root: Path) -> Path:
 def tiny_book(tmp_path):
     """A book of one chapter and an opening, not yet executed; the path of its top."""
     return write_tiny_book(tmp_path / "book")
+
+
+HEAVY = (  # what imports torch or matplotlib: most of a kernel's time
+    "from regularity.foundations.checks import check_positive\n",
+    "session = lab.begin(seed, device)\n",
+    'check_positive("scale", scale)\n',
+    "fig, axes = lab.figure()\naxes.plot(draws)\nlab.glue(\"answer\", fig)\n",
+    "from regularity.foundations.checks import check_at_least\n",
+    '    check_at_least("n", n, 1)\n',
+)
+
+
+@pytest.fixture
+def light_book(tiny_book):
+    """The same without what takes a kernel seconds to import, for tests that start several."""
+    for path in (tiny_book / "notebooks/stein/tiny.py", tiny_book / "src/regularity/stein/tiny.py"):
+        text = path.read_text(encoding="utf-8")
+        for heavy in HEAVY:
+            text = text.replace(heavy, "")
+        path.write_text(text, encoding="utf-8")
+    return tiny_book
 
 
 @pytest.fixture(scope="session")
