@@ -87,6 +87,7 @@ def draw(part):
     lab.glue(part, fig)
 
 
+# %% tags=["hide-input"]
 def show(part):
     """The numbers behind the figure, one row a task."""
     shown = {}
