@@ -141,7 +141,6 @@ EXAMPLES = {
     # risk
     "as_counts": Example(COUNTS),
     "binomial_variance": Example(COUNTS),
-    "check_counts": Example(COUNTS),
     "exact_divergence": Example({"estimator": torch.tanh, "observations": random(4, 3)}),
     "monte_carlo_divergence": Example(
         {

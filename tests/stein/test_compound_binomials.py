@@ -447,6 +447,7 @@ def test_the_npmle_keeps_its_numbers_for_large_counts(n):
         np.testing.assert_allclose(estimates.double(), counts.double() / n, atol=0.006)
 
 
+@pytest.mark.bad_input
 def test_whole_numbers_give_what_their_floats_give():
     counts, trials, _, predictions = sample()
     whole = counts.long(), trials.long()

@@ -6,6 +6,7 @@ and no parameter is ever cast to the type of whole numbers, where 0.9 would be 0
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,7 +111,8 @@ def as_unit_interval(name: str, values: Tensor) -> Tensor:
         return values
     if low >= -slack and high <= 1 + slack:
         return values.clamp(0, 1)
-    got = "NaN" if low != low else f"a range of [{low}, {high}]"
+    digits = float if values.dtype == torch.float64 else np.float32  # as many as tell the number from 0 and 1
+    got = "NaN" if low != low else f"a range of [{digits(low)!s}, {digits(high)!s}]"
     raise ValueError(f"{name} must be in [0, 1]; got {got}")
 
 

@@ -167,7 +167,9 @@ def sure_gaussian(
 
 
 def as_counts(
-    successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n"]
+    successes: Float[Tensor, "*draws n"],
+    trials: Float[Tensor, " n"],
+    names: tuple[str, str] = ("successes", "trials"),
 ) -> tuple[Float[Tensor, "*draws n"], Float[Tensor, " n"]]:
     """Take binomial counts, and refuse those that are none or say nothing of their own variance.
 
@@ -177,6 +179,8 @@ def as_counts(
         Counts of each unit, one draw or several.
     trials
         Numbers of trials.
+    names
+        What the caller calls the two, for the messages.
 
     Returns
     -------
@@ -190,13 +194,14 @@ def as_counts(
         If the lengths differ, an entry is no whole number, a count is not between 0 and its number of trials, or
         a unit has fewer than two trials.
     """
-    successes, trials = as_floats(successes=successes, trials=trials, integers=torch.float64)
+    hits, tries = names
+    successes, trials = as_floats(**{hits: successes, tries: trials}, integers=torch.float64)
     if successes.shape[-1:] != trials.shape:
         raise ValueError(
-            f"trials must have one entry a unit; got shape {tuple(trials.shape)} "
-            f"for successes of shape {tuple(successes.shape)}"
+            f"{tries} must have one entry a unit; got shape {tuple(trials.shape)} "
+            f"for {hits} of shape {tuple(successes.shape)}"
         )
-    for name, counts in (("successes", successes), ("trials", trials)):
+    for name, counts in ((hits, successes), (tries, trials)):
         if not bool((counts == counts.round()).all()):
             raise ValueError(
                 f"{name} must be whole numbers; got {counts[counts != counts.round()][:3].tolist()}"
@@ -204,22 +209,17 @@ def as_counts(
     if bool((trials < 2).any()):
         unit = int((trials < 2).nonzero()[0])
         raise ValueError(
-            "trials must be at least 2, as one trial says nothing of the variance; "
+            f"{tries} must be at least 2, as one trial says nothing of the variance; "
             f"got unit {unit} with n={trials[unit].item():g}"
         )
     outside = ((successes < 0) | (successes > trials)).nonzero()
     if len(outside):
         place = tuple(outside[0].tolist())
         raise ValueError(
-            "successes must be between 0 and trials; "
+            f"{hits} must be between 0 and {tries}; "
             f"got {successes[place].item():g} of {trials[place[-1]].item():g} at unit {place[-1]}"
         )
     return successes, trials
-
-
-def check_counts(successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n"]) -> None:
-    """Refuse what `as_counts` refuses."""
-    as_counts(successes, trials)
 
 
 def binomial_variance(

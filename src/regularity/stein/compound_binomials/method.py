@@ -16,8 +16,8 @@ from scipy.special import ndtri
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from regularity.foundations.checks import as_floats, check_at_least
-from regularity.foundations.risk import binomial_variance
+from regularity.foundations.checks import check_at_least
+from regularity.foundations.risk import as_counts, binomial_variance
 
 # --- What is measured --------------------------------------------------------------------------------------------
 
@@ -356,11 +356,6 @@ def risk_interval(
 
 
 # --- Checks at the door -------------------------------------------------------------------------------------------
-
-
-def as_counts(successes: Tensor, trials: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring counts to one floating type; those given as integers to float64, which holds them all."""
-    return as_floats(successes=successes, trials=trials, integers=torch.float64, finite=False)
 
 
 def check_strengths(strengths: Tensor) -> None:

@@ -7,11 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from regularity.foundations.checks import check_at_least
-from regularity.foundations.risk import check_counts
+from regularity.foundations.risk import as_counts
 from regularity.stein.compound_binomials.method import (
     Measurements,
     Shrinkage,
-    as_counts,
     check_predictions,
     check_strengths,
     choose_by_sure,
@@ -24,7 +23,6 @@ from regularity.stein.compound_binomials.method import (
 def arcsine(successes: Float[Tensor, "*draws n"], trials: Float[Tensor, " n"]) -> Measurements:
     """Measure arcsin √p, whose variance is close to 1/(4n) whatever p is (Brown, 2008); sin² leads back."""
     successes, trials = as_counts(successes, trials)
-    check_counts(successes, trials)
     values = torch.asin(torch.sqrt((successes + 0.25) / (trials + 0.5)))
     return Measurements(values, (1 / (4 * trials)).expand_as(values), trials, high=math.pi / 2)
 
@@ -99,7 +97,6 @@ def npmle(
     By expectation maximisation from the uniform prior on a grid (Kiefer and Wolfowitz, 1956; Laird, 1978).
     """
     successes, trials = as_counts(successes, trials)
-    check_counts(successes, trials)
     check_at_least("n_points", n_points, 2)
     check_at_least("n_steps", n_steps, 1)
     points = (torch.arange(n_points, dtype=torch.float64, device=trials.device) + 0.5) / n_points
