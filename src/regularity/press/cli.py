@@ -1,7 +1,24 @@
 """`regularity`: a thin command line over papermill, for the chapters of this book."""
+# ruff: noqa: E402 (an interrupt is met before anything else is imported)
+
+import os
+import signal
+import sys
+
+
+def _end(*_: object) -> None:
+    os.write(2, b"interrupted before anything was begun\n")
+    os._exit(INTERRUPTED)
+
+
+INTERRUPTED = 130
+if (
+    os.path.basename(sys.argv[0]) == "regularity"
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):
+    signal.signal(signal.SIGINT, _end)  # until the rest is imported: an exception would be a long traceback
 
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +31,6 @@ from regularity.press.errors import BookError
 from regularity.press.parameters import check_device, read_parameters
 
 FIRST_FRESH_SEED = 101  # far from the seeds that anybody tries while a chapter is written
-INTERRUPTED = 130
 
 
 class Tool(click.Group):
@@ -22,13 +38,15 @@ class Tool(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run a command, on a terminal of any encoding."""
+        if signal.getsignal(signal.SIGINT) is _end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            click.echo("interrupted; the same command goes on from what is kept", err=True)
+            click.echo("interrupted; the same command goes on with what is left to do", err=True)
             context.exit(INTERRUPTED)
 
 

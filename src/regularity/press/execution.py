@@ -2,10 +2,10 @@
 
 import contextlib
 import json
-import os
+import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -243,19 +243,23 @@ def execute_notebook(
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
+    from traitlets.config import Config
 
-    with scratch_folder() as scratch, _own_runtime(scratch):
+    with scratch_folder() as scratch:
         given, made = scratch / "given.ipynb", scratch / "made.ipynb"
         given.write_text(notebook, encoding="utf-8")
         options: dict[str, Any] = {"kernel_name": "python3", "progress_bar": sys.stderr.isatty()}
-        options["resources"] = {
-            "metadata": {"path": str(folder or scratch)}
-        }  # papermill's cwd would move this process
-        # ipykernel warns of each connection over TCP; what lies about where a reader stands is none of our modules.
-        options["extra_arguments"] = ["--log-level=ERROR", "--IPKernelApp.ignore_cwd=True"]
+        options["config"] = Config(ConnectionFileMixin={"connection_file": str(scratch / "kernel.json")})
+        # papermill's own `cwd` would move this process.
+        options["resources"] = {"metadata": {"path": str(folder or scratch)}}
+        # ipykernel warns of each connection over TCP, and tells at length how it was ended. What lies about where a
+        # reader stands is none of our modules.
+        options["extra_arguments"] = ["--log-level=CRITICAL", "--IPKernelApp.ignore_cwd=True"]
         if package is not None:
             first = f"__import__('sys').path.insert(0, {str(package)!r})"
             options["extra_arguments"].append(f"--IPKernelApp.exec_lines={first}")
+        # It says that it cannot read each annotation with a sign in it; this book reads parameters itself.
+        logging.getLogger("papermill").setLevel(logging.ERROR)
         try:
             papermill.execute_notebook(given, made, dict(parameters or {}), **options)
         except papermill.PapermillExecutionError as error:
@@ -264,21 +268,20 @@ def execute_notebook(
         except DeadKernelError:
             reason = "its kernel died, as one does that runs out of memory"
             raise RunFailedError(reason, reason, _text_of(made)) from None
+        finally:
+            _end_kernel(scratch)
         return _text_of(made)
 
 
-@contextlib.contextmanager
-def _own_runtime(folder: Path) -> Iterator[None]:
-    """Let Jupyter keep its connection files in a folder that goes with the execution."""
-    before = os.environ.get("JUPYTER_RUNTIME_DIR")
-    os.environ["JUPYTER_RUNTIME_DIR"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["JUPYTER_RUNTIME_DIR"]
-        else:
-            os.environ["JUPYTER_RUNTIME_DIR"] = before
+def _end_kernel(scratch: Path) -> None:
+    """End a kernel that an interrupt left between its start and the moment when nbclient looks after it."""
+    import psutil
+
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if str(scratch) in " ".join(child.cmdline()):
+                child.kill()
+                child.wait()
 
 
 def _text_of(path: Path) -> str:
