@@ -212,6 +212,15 @@ def test_shapes_must_agree(measure):
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize("measure", [psnr, ssim])
+def test_images_in_0_to_255_are_refused(measure):
+    """Of two equal images the ratio would be infinite, of others −43 dB: the estimate alone is clipped to [0, 1]."""
+    photograph = (255 * images(1, 1, 16, 16)).round()
+    with pytest.raises(ValueError, match=r"truth must be in \[0, 1\]; got a range of \[\d\.0, 25\d\.0\]"):
+        measure(photograph, photograph)
+
+
+@pytest.mark.bad_input
 def test_images_must_hold_the_window_of_ssim():
     small = images(1, 1, 10, 20)
     with pytest.raises(ValueError, match="sides of truth must be at least 11, as the window is; got 10 x 20"):

@@ -181,6 +181,22 @@ def test_weights_of_a_batch_are_each_ones_own():
         assert together.gap[i].item() == pytest.approx(alone.gap.item())
 
 
+def test_a_constant_grid_does_not_hide_a_neighbour_that_has_not_converged():
+    grids = torch.stack([torch.full((6, 6), 0.3).double(), random(6, 6)])
+    gap = denoise_total_variation(grids, 0.5, n_iterations=3).gap
+    assert gap[0] == 0
+    assert gap[1] > 1e-3
+
+
+@pytest.mark.bad_input
+def test_a_weight_is_not_cut_to_the_type_of_whole_numbers():
+    counts = torch.tensor([[0, 0, 5, 5], [3, 9, 1, 7]])
+    found = denoise_total_variation(counts, 0.9)
+    expected = denoise_total_variation(counts.double(), 0.9)
+    torch.testing.assert_close(found.values, expected.values.float(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.values[0].double(), torch.tensor([0.45, 0.45, 4.55, 4.55]).double())
+
+
 # --- Bad input ----------------------------------------------------------------------------------------------------
 
 
