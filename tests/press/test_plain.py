@@ -201,7 +201,7 @@ def test_code_and_mathematics_stay_as_they_are(book, literal):
 
 
 FIGURE = (
-    "```{{glue:figure}} {0}\n:name: fig-{0}\n:alt: What [{0}] shows: all.\n\n"
+    "```{{glue:figure}} {0}\n:name: fig-{0}\n:alt: What [{0}]\n:  shows: all.\n\n"
     "A caption of {{glue:text}}`gain`,\nwrapped.\n```"
 )
 
@@ -280,6 +280,10 @@ def test_the_works_that_a_page_cites_are_listed(book):
         ("```{verdict}\n```", "directive 'verdict' has no plain form; did you mean 'verdicts'?"),
         ("```{glue:figure} gain\n:name: a\n:alt: b\n```", "what is glued as 'gain' is no figure"),
         ("```{glue:figure} answer\n:name: a\n```", "the figure 'answer' must have :name: and :alt:"),
+        (
+            "```{glue:figure} answer\n:name: a\n:alt: b\n  goes on\n\nCaption.\n```",
+            "a line within options begins with a colon, and a blank one ends them; got 'goes on'",
+        ),
         ("```{gallery} theory\n```", "no chapters in part 'theory'"),
     ],
 )

@@ -392,7 +392,7 @@ def _options(content: str) -> tuple[str, dict[str, str]]:
     lines = content.split("\n")
     n_options = next((number for number, line in enumerate(lines) if not line.startswith(":")), len(lines))
     items, _ = options_to_items("\n".join(line[1:] for line in lines[:n_options]))
-    return "\n".join(lines[n_options:]).strip("\n"), dict(items)
+    return "\n".join(lines[n_options:]).rstrip("\n"), dict(items)
 
 
 def _definitions_as_lists(text: str) -> str:
@@ -651,6 +651,9 @@ def _figure(piece: _Piece, place: _Place) -> str:
         raise copy.error(f"what is glued as {piece.argument!r} is no figure")
     if "name" not in piece.options or "alt" not in piece.options:
         raise copy.error(f"the figure {piece.argument!r} must have :name: and :alt:")
+    if not piece.text.startswith("\n"):
+        wrong = piece.text.split("\n")[0].strip()
+        raise copy.error(f"a line within options begins with a colon, and a blank one ends them; got {wrong!r}")
     number, _ = copy.find_label(piece.options["name"], "figure")
     caption = f"**Figure {number}.** {_render(piece.text, place)}".rstrip()
     if cell <= place.number + 1:
