@@ -8,12 +8,19 @@ from functools import partial
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from skimage.restoration import denoise_tv_chambolle
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from regularity.data import block_mean, centre_crop, photograph
+from regularity.foundations.hypergradients import (
+    conjugate_gradients,
+    implicit_hypergradient,
+    neumann_series,
+    unrolled_hypergradient,
+)
 from regularity.foundations.metrics import psnr
 from regularity.tuning.inexact_bilevel.method import (
     BilevelProblem,
@@ -293,11 +300,57 @@ def denoised_psnr(problem: DenoisingProblem, theta: Tensor) -> float:
     return mean_psnr(solve_lower(problem, theta, problem.noisy, accuracy=1e-3).values, problem.clean)
 
 
-def grid_psnr(problem: DenoisingProblem, first: Sequence[float], second: Sequence[float]) -> float:
-    """Best mean PSNR over a grid of two parameters, in dB."""
-    best, x = -math.inf, problem.noisy
+def searched_on_a_grid(
+    problem: DenoisingProblem, first: Sequence[float], second: Sequence[float]
+) -> tuple[float, Tensor]:
+    """Least loss over a grid of two parameters, and the θ that has it."""
+    found, x = [], problem.noisy
     for other in second:
         for one in first:
-            x = solve_lower(problem, problem.noisy.new_tensor([one, other]), x, accuracy=1e-2).values
-            best = max(best, mean_psnr(x, problem.clean))
+            theta = problem.noisy.new_tensor([one, other])
+            x = solve_lower(problem, theta, x, accuracy=1e-2).values
+            found.append((problem.upper(x)[0], theta))
+    return min(found, key=lambda pair: pair[0])
+
+
+def isotropic_psnr(problem: DenoisingProblem, weights: Sequence[float]) -> float:
+    """Mean PSNR of scikit-image's isotropic total variation at its best weight, in dB."""
+    best = -math.inf
+    for weight in weights:
+        denoise = partial(denoise_tv_chambolle, weight=weight, max_num_iter=500)
+        images = np.stack([denoise(image) for image in problem.noisy[:, 0].cpu().numpy()])
+        best = max(best, mean_psnr(torch.as_tensor(images)[:, None].to(problem.clean), problem.clean))
     return best
+
+
+def errors_of_three_ways(
+    problem: QuadraticProblem, theta: Tensor, counts: Sequence[int]
+) -> dict[str, list[float]]:
+    """Errors of hypergradients by linear solvers at the exact minimiser, and by unrolling from zero."""
+
+    def lower(x: Tensor, theta: Tensor) -> Tensor:
+        return (problem.second @ x + problem.third @ theta - problem.second_right).square().sum() / 2
+
+    def upper(x: Tensor, theta: Tensor) -> Tensor:
+        return (problem.first @ x - problem.first_right).square().sum() / 2
+
+    def step_down(x: Tensor, theta: Tensor) -> Tensor:
+        return x - step * (problem.gram @ x + problem.mixed @ theta - problem.second.T @ problem.second_right)
+
+    step, minimiser = 1 / problem.curvature(theta).smoothness, problem.minimiser(theta)
+    exact = problem.exact_hypergradient(theta)
+    errors: dict[str, list[float]] = {"conjugate gradients": [], "Neumann series": [], "unrolling": []}
+    for n in counts:
+        solvers = {
+            "conjugate gradients": partial(conjugate_gradients, tolerance=1e-15, n_iterations=n),
+            "Neumann series": partial(neumann_series, step=step, n_terms=n),
+        }
+        found = {
+            name: implicit_hypergradient(lower, upper, minimiser, theta, solve=solve)
+            for name, solve in solvers.items()
+        }
+        zero = torch.zeros_like(minimiser)
+        found["unrolling"] = unrolled_hypergradient(step_down, upper, zero, theta, n_steps=n)[0]
+        for name, values in found.items():
+            errors[name].append(torch.linalg.vector_norm(values - exact).item())
+    return errors
