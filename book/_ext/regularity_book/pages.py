@@ -10,11 +10,11 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-from regularity.press.chapters import Pair
+from regularity.press.chapters import Chapter, Pair
 from regularity.press.errors import BookError
 from regularity.press.plain import plain_notebook
 
-from .book import pair_at, pairs_in_book
+from .book import front_of, pair_at, pairs_in_book
 from .gallery import first_figure, thumbnail_of, write_thumbnail
 
 LOGGER = logging.getLogger(__name__)
@@ -30,6 +30,23 @@ def demand_alternative_text(app: Sphinx, doctree: nodes.document) -> None:
         text = image.get("alt", "").strip()
         if not text or text == image.get("uri"):
             LOGGER.warning("a figure has no alternative text: %s", image.get("uri"), location=image)
+
+
+def put_first_things_first(app: Sphinx, doctree: nodes.document) -> None:
+    """Open a chapter with its question, answer, verdicts and figure: its card follows, and leaves a line at the top."""
+    pair = pair_at(app, app.env.docname)
+    first = next(iter(doctree.findall(nodes.section)), None)
+    if not isinstance(pair, Chapter) or first is None:
+        return
+    card = next((child for child in first.children if isinstance(child, nodes.table)), None)
+    figure = next((child for child in first.children if isinstance(child, nodes.figure)), None)
+    if card is not None and figure is not None and first.index(card) < first.index(figure):
+        first.remove(card)
+        first.insert(first.index(figure) + 1, card)
+    front = front_of(pair)
+    words = [front.card.get("paper", ""), front.card.get("authors", ""), front.year]
+    byline = nodes.paragraph("", " · ".join(word for word in words if word), classes=["byline"])
+    first.insert(first.first_child_matching_class(nodes.title) + 1, byline)
 
 
 def offer_downloads(
@@ -133,6 +150,7 @@ def _way_in(app: Sphinx) -> str:
 
 def setup(app: Sphinx) -> None:
     app.connect("doctree-read", demand_alternative_text)
+    app.connect("doctree-read", put_first_things_first)
     app.connect("html-page-context", offer_downloads, priority=900)  # after the theme's buttons
     app.connect("html-page-context", describe, priority=400)  # before sphinxext-opengraph
     app.connect("build-finished", finish)
