@@ -138,6 +138,7 @@ def copy_opening(root: Path, clone: Clone) -> None:
 
 
 def write(path: Path, text: str) -> None:
+    """Write a file, and the folders that it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 

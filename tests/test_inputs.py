@@ -29,10 +29,7 @@ pytestmark = pytest.mark.bad_input
 
 # Chapters whose files in `tests/inputs` are not written yet: to be emptied.
 NOT_YET = [
-    "stein.compound_binomials",
     "stein.free_discontinuity",
-    "stein.noise2score",
-    "stein.stein_pareto",
     "tuning.inexact_bilevel",
     "tuning.self_tuning_networks",
 ]

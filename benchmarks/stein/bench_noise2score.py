@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from regularity import lab
 from regularity.data import centre_crop, load_photographs
 from regularity.foundations.metrics import psnr
 from regularity.foundations.networks import UNet
 from regularity.foundations.noise import add_gaussian_noise
-from regularity.foundations.training import fit, run_side_by_side
+from regularity.foundations.training import fit
 from regularity.foundations.tweedie import tweedie_gaussian
 from regularity.stein.noise2score import (
     ardae_loss,
@@ -128,7 +129,7 @@ def trained() -> Trained:
     }
     with torch.random.fork_rng():
         torch.manual_seed(1)  # the peer draws from torch's global generator
-        networks = dict(run_side_by_side(trainings, n_workers=2))
+        networks = lab.begin(0, "cpu").side_by_side(trainings, n_workers=2)
     clean = torch.stack([centre_crop(photo, 128) for photo in load_photographs(TEST).values()])[:, None]
     noisy = add_gaussian_noise(clean, NOISE_STD, seeded(3))
     return Trained(batches, networks["method"], networks["peer"], clean, noisy)

@@ -582,8 +582,6 @@ def changed(values, unit, value):
         proportions,
         arcsine,
         npmle,
-        lambda x, n: differences(x, n, ONES, FOURS),
-        lambda x, n: differences(ONES, FOURS, x, n),
         lambda x, n: choose_by_likelihood(x, n, STRENGTHS),
     ],
 )
@@ -624,6 +622,14 @@ def test_predictions_are_checked(door):
         door(ONES[:19])
     with pytest.raises(ValueError, match="predictions must be numbers; got 1 NaN"):
         door(changed(ONES, 4, math.nan))
+
+
+@pytest.mark.bad_input
+def test_each_arm_s_counts_are_called_by_their_names():
+    with pytest.raises(ValueError, match="treated must be between 0 and treated_trials; got 5 of 4"):
+        differences(changed(ONES, 0, 5.0), FOURS, ONES, FOURS)
+    with pytest.raises(ValueError, match="control_trials must be at least 2, .* unit 3 with n=1"):
+        differences(ONES, FOURS, ONES, changed(FOURS, 3, 1.0))
 
 
 @pytest.mark.bad_input

@@ -729,11 +729,12 @@ def test_a_training_sees_what_its_method_may_see(method):
 
 
 def test_every_method_begins_alike_and_gets_the_same_patches(monkeypatch):
-    given = {}
+    given, draws = {}, []
 
     def remember(method):
         def loss(network, batch):
             given.setdefault(method, []).append((batch, [p.clone() for p in network.parameters()]))
+            draws.append(torch.rand((), generator=batch.generator).item())
             return sum(p.square().sum() for p in network.parameters())
 
         return loss
@@ -744,6 +745,7 @@ def test_every_method_begins_alike_and_gets_the_same_patches(monkeypatch):
     for (batch, weights), (other_batch, other_weights) in zip(given["one"], given["other"], strict=True):
         assert torch.equal(batch.noisy, other_batch.noisy)
         assert all(torch.equal(a, b) for a, b in zip(weights, other_weights, strict=True))
+    assert len(set(draws)) == len(draws)  # no step, and no method, sees the perturbation of another
     patches = [batch.noisy for batch, _ in given["one"]]
     assert not torch.equal(patches[0], patches[1])
     stds = [batch.perturbation_std for batch, _ in given["one"]]

@@ -16,7 +16,7 @@ from scipy.special import ndtri
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
-from regularity.foundations.checks import check_at_least
+from regularity.foundations.checks import as_floats, check_at_least
 from regularity.foundations.risk import as_counts, binomial_variance
 
 # --- What is measured --------------------------------------------------------------------------------------------
@@ -66,7 +66,10 @@ def proportions(
     ValueError
         If the counts are not binomial or a unit has fewer than two trials.
     """
-    successes, trials = as_counts(successes, trials)
+    return _rates(*as_counts(successes, trials), plug_in)
+
+
+def _rates(successes: Tensor, trials: Tensor, plug_in: bool) -> Measurements:
     variances = binomial_variance(successes, trials)
     return Measurements(
         successes / trials, variances * (trials - 1) / trials if plug_in else variances, trials
@@ -85,8 +88,8 @@ def differences(
 
     The effective size is 4 n₁n₀ / (n₁ + n₀), four times the inverse of 1/n₁ + 1/n₀. As for `proportions`.
     """
-    first = proportions(treated, treated_trials, plug_in=plug_in)
-    second = proportions(control, control_trials, plug_in=plug_in)
+    first = _rates(*as_counts(treated, treated_trials, ("treated", "treated_trials")), plug_in)
+    second = _rates(*as_counts(control, control_trials, ("control", "control_trials")), plug_in)
     sizes = 4 * first.sizes * second.sizes / (first.sizes + second.sizes)
     return Measurements(first.values - second.values, first.variances + second.variances, sizes, low=-1.0)
 
@@ -174,6 +177,7 @@ def loss_curve(
 ) -> Float[Tensor, "*draws k"]:
     """Mean squared error of `shrink` at every strength, for those who know the truth; as for `sure_curve`."""
     check_predictions(measurements, predictions)
+    _check_units("truth", truth, measurements)
     noise, gap = measurements.values - truth, measurements.values - predictions
     return _error_curve(noise.square(), noise * gap, gap.square(), measurements.sizes, strengths)
 
@@ -271,10 +275,10 @@ def choose_by_sure(
     centres = torch.where(total > 0, sums @ weights.T / total, values.mean(dim=-1, keepdim=True))
     # Σ weights·(values − centre)² = Σ weights·values² − total·centre² at the weighted mean.
     curve = curve - total * centres.square() / len(measurements.sizes)
-    return lowest(measurements, strengths, centres, curve)
+    return _lowest(measurements, strengths, centres, curve)
 
 
-def lowest(measurements: Measurements, strengths: Tensor, centres: Tensor, curve: Tensor) -> Shrinkage:
+def _lowest(measurements: Measurements, strengths: Tensor, centres: Tensor, curve: Tensor) -> Shrinkage:
     """Shrink with the strength at the curve's minimum, towards the centre for that strength."""
     best = curve.argmin(dim=-1, keepdim=True)
     centre, strength = centres.gather(-1, best), strengths[best[..., 0]]
@@ -287,6 +291,7 @@ def best_loss(
 ) -> Float[Tensor, "*draws"]:
     """Least mean squared error over all strengths and all common centres in range: the oracle of `choose_by_sure`."""
     check_strengths(strengths)
+    _check_units("truth", truth, measurements)
     values, noise = measurements.values, measurements.values - truth
     distinct, members, *sums = _by_size(
         measurements.sizes, torch.ones_like(measurements.sizes), values, noise
@@ -350,6 +355,7 @@ def risk_interval(
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1; got {level}")
+    (terms,) = as_floats(terms=terms, finite=False)
     half = ndtri((1 + level) / 2) * terms.std(dim=-1) / math.sqrt(terms.shape[-1])
     mean = terms.mean(dim=-1)
     return mean - half, mean + half
@@ -369,9 +375,15 @@ def check_strengths(strengths: Tensor) -> None:
 
 
 def check_predictions(measurements: Measurements, predictions: Tensor) -> None:
-    """Refuse predictions of another length, or that are no numbers."""
-    n_units = measurements.values.shape[-1]
-    if predictions.shape[-1:] != (n_units,):
-        raise ValueError(f"predictions must have one entry a unit, {n_units}; got {tuple(predictions.shape)}")
+    """Refuse predictions of another length, or that are no numbers near the parameters' range."""
+    _check_units("predictions", predictions, measurements)
     if bool(predictions.isnan().any()):
         raise ValueError(f"predictions must be numbers; got {int(predictions.isnan().sum())} NaN")
+    if bool((predictions.abs() > 1e6).any()):
+        raise ValueError(f"predictions must be near the parameters' range; got {predictions.abs().max():g}")
+
+
+def _check_units(name: str, values: Tensor, measurements: Measurements) -> None:
+    n_units = measurements.values.shape[-1]
+    if values.shape[-1:] != (n_units,) or values.numel() == 0:
+        raise ValueError(f"{name} must have one entry a unit, {n_units}; got {tuple(values.shape)}")

@@ -115,7 +115,7 @@ def visit_rates(years: Mapping[str, Tensor], smallest: int = 12) -> Float[Tensor
     `years` holds the person-years of `regularity.data.load_rand_health`. Cells are 24 quantile bins of an index of
     chronic disease, by self-rated health, by physical limitation, where both arms have `smallest` person-years.
     """
-    edges = torch.quantile(years["disea"], torch.linspace(0, 1, 25, dtype=torch.float64)).unique()
+    edges = torch.quantile(years["disea"], torch.linspace(0, 1, 25).to(years["disea"])).unique()
     disease = torch.bucketize(years["disea"].contiguous(), edges[1:-1])
     health = torch.where(years["hlthf"] + years["hlthp"] > 0, 2, torch.where(years["hlthg"] > 0, 1, 0))
     cell = (disease * 3 + health) * 2 + (years["physlm"] > 0).long()

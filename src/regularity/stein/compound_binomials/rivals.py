@@ -11,10 +11,10 @@ from regularity.foundations.risk import as_counts
 from regularity.stein.compound_binomials.method import (
     Measurements,
     Shrinkage,
+    _lowest,
     check_predictions,
     check_strengths,
     choose_by_sure,
-    lowest,
     proportions,
     shrink,
 )
@@ -43,6 +43,8 @@ def choose_by_likelihood(
     measurements = proportions(successes, trials)
     check_strengths(strengths)
     strengths = strengths[(strengths > 0) & strengths.isfinite()]
+    if len(strengths) == 0:
+        raise ValueError("strengths must hold a positive, finite one; got none")
     if predictions is not None:
         check_predictions(measurements, predictions)
         m = predictions.clamp(1e-3, 1 - 1e-3)
@@ -50,7 +52,7 @@ def choose_by_likelihood(
         strength = strengths[curve.argmin(dim=-1)]
         return Shrinkage(shrink(measurements, m, strength), strength, None, curve)
     centres, curve = _profile_likelihood(successes, trials, strengths)
-    return lowest(measurements, strengths, centres, curve)
+    return _lowest(measurements, strengths, centres, curve)
 
 
 def _beta_binomial_loss(successes: Tensor, trials: Tensor, m: Tensor, strength: Tensor) -> Tensor:

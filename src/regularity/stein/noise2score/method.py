@@ -159,6 +159,7 @@ def as_denoiser(network: ImageMap) -> ImageMap:
 
 def variation_of(images: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
     """Anisotropic total variation of each image: mean |horizontal difference| + mean |vertical difference|."""
+    (images,) = as_floats(images=images)
     return total_variation(images, 2, form="mean").mean(dim=1)
 
 

@@ -53,7 +53,7 @@ def noise2void_loss(
     source = rows * width + columns
     substitutes = noisy.flatten(2).gather(2, source.flatten(2)).view_as(noisy)
     error = denoiser(torch.where(hidden, substitutes, noisy)) - noisy
-    return (hidden * error.square()).sum() / hidden.sum().clamp_min(1)
+    return torch.where(hidden, error.square(), 0.0).sum() / hidden.sum().clamp_min(1)
 
 
 def _neighbour_mean(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
