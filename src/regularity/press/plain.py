@@ -343,7 +343,9 @@ def _parser() -> "MarkdownIt":
     from mdit_py_plugins.myst_blocks import myst_block_plugin
 
     parser = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, double_inline=True)
-    return parser.use(deflist_plugin).use(colon_fence_plugin).use(myst_block_plugin)
+    parser.use(deflist_plugin).use(colon_fence_plugin).use(myst_block_plugin)
+    parser.core.ruler.enableOnly(["normalize", "block"])  # what is inside of a paragraph is read here
+    return parser
 
 
 def _all_pieces(text: str) -> Iterator[_Piece]:
@@ -653,7 +655,9 @@ def _figure(piece: _Piece, place: _Place) -> str:
         raise copy.error(f"the figure {piece.argument!r} must have :name: and :alt:")
     if not piece.text.startswith("\n"):
         wrong = piece.text.split("\n")[0].strip()
-        raise copy.error(f"a line within options begins with a colon, and a blank one ends them; got {wrong!r}")
+        raise copy.error(
+            f"a line within options begins with a colon, and a blank one ends them; got {wrong!r}"
+        )
     number, _ = copy.find_label(piece.options["name"], "figure")
     caption = f"**Figure {number}.** {_render(piece.text, place)}".rstrip()
     if cell <= place.number + 1:

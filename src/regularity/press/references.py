@@ -1,7 +1,7 @@
 """The book's references: one style for the site and for plain copies of chapters."""
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from pybtex.backends.markdown import Backend
@@ -97,7 +97,7 @@ class References:
             If the file has no such key.
         """
         works = BibliographyData({key: self._entry(key) for key in keys})
-        formatted = BookReferences().format_bibliography(works)
+        formatted = _style().format_bibliography(works)
         return "\n".join(f"- {entry.text.render(_Markdown())}" for entry in formatted)
 
     def _entry(self, key: str) -> Entry:
@@ -105,6 +105,11 @@ class References:
         if key not in works:
             raise BookError(f"no work {key!r} in {self.path.name}; {nearest(key, works)}")
         return works[key]
+
+
+@cache  # pybtex looks for plugins in all that is installed, each time
+def _style() -> BookReferences:
+    return BookReferences()
 
 
 @lru_cache(maxsize=1)  # by the text itself: a file that is changed is read anew
