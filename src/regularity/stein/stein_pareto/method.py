@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from regularity.foundations.checks import as_floats, check_at_least, check_floating, check_positive
+from regularity.foundations.checks import as_floats, check_at_least, check_finite, check_positive
 from regularity.foundations.choices import choose
 from regularity.foundations.metrics import hypervolume, hypervolume_improvement, nondominated
 from regularity.foundations.particles import median_bandwidth
@@ -109,8 +109,7 @@ def local_kernel(
     ----------
     Nguyen et al. (2025), SVH-PSL, by the authors' code.
     """
-    _check_step(values, active)
-    squares = (values[:, :, None, :] - values[:, None, :, :]).square()
+    values, active, squares = _compare(values, active)
     by_objective = median_bandwidth(squares.movedim(-1, 1), scale=bandwidth, power=2)
     h = (active * by_objective[:, None, :]).sum(dim=-1)
     return _gaussian_kernel(values, active[:, None], h[:, None, :])
@@ -120,8 +119,7 @@ def global_kernel(
     values: Float[Tensor, "runs n m"], active: Float[Tensor, "runs n m"], bandwidth: float
 ) -> tuple[Float[Tensor, "runs n n"], Float[Tensor, "runs n m"]]:
     """Compare preferences in all objectives: exp(−‖V_i − V_j‖²/h). Otherwise as `local_kernel`."""
-    _check_step(values, active)
-    squares = (values[:, :, None, :] - values[:, None, :, :]).square()
+    values, active, squares = _compare(values, active)
     h = median_bandwidth(squares.sum(dim=-1), scale=bandwidth, power=2)
     return _gaussian_kernel(values, torch.ones_like(active)[:, None], h[:, None, None])
 
@@ -130,15 +128,17 @@ def no_kernel(
     values: Float[Tensor, "runs n m"], active: Float[Tensor, "runs n m"], bandwidth: float
 ) -> tuple[Float[Tensor, "runs n n"], Float[Tensor, "runs n m"]]:
     """Leave preferences uncoupled: K is the identity, and nothing repels, whatever the weight of the repulsion."""
-    _check_step(values, active)
+    values, *_ = _compare(values, active)
     n = values.shape[1]
     return torch.eye(n).to(values).expand(len(values), n, n), torch.zeros_like(values)
 
 
-def _check_step(values: Tensor, active: Tensor) -> None:
-    """What a kernel asks of its tensors, at every step."""
-    check_floating("values", values)
-    check_floating("active", active)
+def _compare(values: Tensor, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Values and active objectives as a kernel takes them, and the squared differences of the values."""
+    values, active = as_floats(values=values, active=active)
+    squares = (values[:, :, None, :] - values[:, None, :, :]).square()
+    check_finite("squared differences of values", squares)
+    return values, active, squares
 
 
 def _gaussian_kernel(values: Tensor, counted: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:

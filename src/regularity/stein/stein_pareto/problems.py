@@ -282,9 +282,11 @@ def fit_surrogate(
     Raises
     ------
     ValueError
-        If there are no evaluations, a number is not finite, or an objective is constant on the data, up to rounding.
+        If there are no evaluations, a number is not finite, a solution is not in [0, 1], or an objective is constant
+        on the data, up to rounding.
     """
     solutions, objectives = as_floats(solutions=solutions, objectives=objectives)
+    solutions = as_unit_interval("solutions", solutions)
     mean = objectives.mean(dim=1, keepdim=True)
     std = objectives.std(dim=1, keepdim=True, correction=0)
     constant = std <= 4 * torch.finfo(std.dtype).eps * mean.abs()
