@@ -29,7 +29,7 @@ test: .venv/.installed book  ## everything that CI runs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/pytest -n $(WORKERS) --doctest-modules --jaxtyping-packages=$(HOOK) -m "not bad_input and not site" src tests
 	$(BIN)/pytest -n $(WORKERS) -m bad_input
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks book/how_fast.ipynb
 	$(BIN)/pytest -n $(WORKERS) -m site tests/book/test_site.py tests/press/test_plain.py
 
 .venv/.bench: .venv/.installed

@@ -628,7 +628,7 @@ def test_predictions_are_checked(door):
 def test_each_arm_s_counts_are_called_by_their_names():
     with pytest.raises(ValueError, match="treated must be between 0 and treated_trials; got 5 of 4"):
         differences(changed(ONES, 0, 5.0), FOURS, ONES, FOURS)
-    with pytest.raises(ValueError, match="control_trials must be at least 2, .* unit 3 with n=1"):
+    with pytest.raises(ValueError, match=r"control_trials must be at least 2, .* unit 3 with n=1"):
         differences(ONES, FOURS, ONES, changed(FOURS, 3, 1.0))
 
 
