@@ -1,5 +1,6 @@
 """Many runs of a chapter: over parameters and seeds, spread by dask.distributed, summarised in a table."""
 
+import asyncio
 import csv
 import io
 import itertools
@@ -7,7 +8,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from regularity.press.execution import RunFailedError, as_text
 from regularity.press.files import replace_file
 from regularity.press.parameters import parse_values, without_defaults
 from regularity.press.runs import Run, execute_run, n_cores
+
+PATIENCE = 10.0  # seconds for a scheduler's first answer
 
 
 def expand_grid(
@@ -109,22 +112,20 @@ def run_many(
     from tqdm import tqdm
 
     chapter = runs[0].chapter
+    text, here = as_text(chapter.cells), Path.cwd()
     with _client(min(workers or n_cores(), len(waiting)), scheduler, say) as client:
-        text, here = as_text(chapter.cells), Path.cwd()
-        futures = {
-            client.submit(
-                execute_run,
-                text,
-                run.parameters,
-                chapter.package,
-                here,
-                key=f"{chapter.name}-{run.digest}",
-                retries=1,
-            ): number
-            for number, run in waiting.items()
-        }
+        futures = {}
+        for number, run in waiting.items():
+            key = f"{chapter.name}-{run.digest}"
+            call = (execute_run, text, run.parameters, chapter.package, here)
+            futures[client.submit(*call, key=key, retries=1)] = number
         finished = as_completed(futures, loop=client.loop)
         for future in tqdm(finished, total=len(futures), desc=chapter.name, file=sys.stderr):
+            if future.cancelled():
+                n_kept = sum(run.done for run in runs)
+                raise BookError(
+                    f"the scheduler is gone; {n_kept} of {len(runs)} runs are kept, and the same command goes on"
+                )
             number = futures[future]
             error = future.exception()
             if error is None:
@@ -143,27 +144,64 @@ def _client(workers: int, scheduler: str | None, say: Callable[[str], None]) -> 
     """Open a client of a scheduler, or of a local cluster that ends with it."""
     from distributed import Client, LocalCluster
 
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout="10s", set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise BookError(f"no dask scheduler answers at {scheduler!r}: {one_line(error)}") from None
-        say(f"scheduler {scheduler}, dashboard {client.dashboard_link}")
-        with client:
-            yield client
-        return
-    n_threads = max(1, n_cores() // workers)
-    threads = {
-        name: str(n_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    }
-    options = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": 0, "env": threads}
-    options["silence_logs"] = logging.CRITICAL  # what goes wrong is told by the runs themselves
-    with (
-        LocalCluster(host="127.0.0.1", dashboard_address="127.0.0.1:0", **options) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        say(f"local cluster of {workers} workers, dashboard {client.dashboard_link}")
+    logging.getLogger("distributed").setLevel(
+        logging.CRITICAL
+    )  # what goes wrong is told by the runs themselves
+    with ExitStack() as stack:
+        if scheduler is None:
+            n_threads = str(max(1, n_cores() // workers))
+            threads = {f"{library}_NUM_THREADS": n_threads for library in ("OMP", "MKL", "OPENBLAS")}
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                env=threads,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                security=True,  # keys of its own: other users of this machine cannot command it
+                silence_logs=logging.CRITICAL,
+            )
+            address, name = stack.enter_context(cluster), f"local cluster of {workers} workers"
+        else:
+            n_workers = _ask_scheduler(scheduler)
+            address, name = scheduler, f"scheduler {scheduler}"
+            if not n_workers:
+                say(f"{name} has no workers yet: waiting for the first")
+        client = Client(address, timeout="30s", set_as_default=False)
+        stack.callback(_close, client)
+        say(f"{name}, dashboard {client.dashboard_link}")
         yield client
+
+
+def _close(client: Any) -> None:
+    with suppress(OSError, TimeoutError):  # a scheduler that is gone does not answer
+        client.close(timeout=3)
+
+
+def _ask_scheduler(address: str) -> int:
+    """Ask a scheduler how many workers it has; dask itself waits minutes for a server of another kind."""
+    from distributed.core import rpc
+    from distributed.security import Security
+
+    async def identify() -> dict[str, Any]:
+        server = rpc(address, connection_args=Security().get_connection_args("client"))
+        try:
+            return await asyncio.wait_for(server.identity(), PATIENCE)
+        finally:
+            await server.close_rpc()
+
+    try:
+        found = asyncio.run(identify())
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = (
+            f"nothing that is one within {PATIENCE:g} s"
+            if isinstance(error, TimeoutError)
+            else one_line(error)
+        )
+        raise BookError(f"no dask scheduler answers at {address!r}: {reason}") from None
+    if found.get("type") != "Scheduler":
+        raise BookError(f"no dask scheduler answers at {address!r}, but a {found.get('type')}")
+    return len(found["workers"])
 
 
 @dataclass(frozen=True)
