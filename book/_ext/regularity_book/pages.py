@@ -33,7 +33,7 @@ def demand_alternative_text(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def put_first_things_first(app: Sphinx, doctree: nodes.document) -> None:
-    """Open a chapter with its question, answer, verdicts and figure: its card follows, and leaves a line at the top."""
+    """Open a chapter with question, answer, verdicts and figure; its card follows, and leaves a line at the top."""
     pair = pair_at(app, app.env.docname)
     first = next(iter(doctree.findall(nodes.section)), None)
     if not isinstance(pair, Chapter) or first is None:
