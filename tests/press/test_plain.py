@@ -3,7 +3,6 @@
 import ast
 import base64
 import json
-import platform
 import re
 import sys
 import tomllib
@@ -15,7 +14,6 @@ from pathlib import Path
 import nbformat
 import pytest
 from click.testing import CliRunner
-from jupyter_client.kernelspec import get_kernel_spec
 
 from regularity.lab.claims import claims_of
 from regularity.press.chapters import Pair, all_pairs, find_chapter
@@ -494,18 +492,6 @@ def test_the_first_cell_installs_what_the_page_imports(pair):
                 missing |= set() if names & installed else {top}
     assert seen
     assert missing == set()
-
-
-@every_page
-def test_jupyterlab_finds_nothing_to_change_in_a_notebook_when_it_is_opened(pair):
-    from ipykernel.ipkernel import IPythonKernel
-
-    kernel = get_kernel_spec("python3")
-    for notebook, also in ((plain_of(pair), {"version": platform.python_version()}), (pair.executed(), {})):
-        kernelspec = {"display_name": kernel.display_name, "language": kernel.language, "name": "python3"}
-        assert notebook["metadata"]["kernelspec"] == kernelspec
-        language = notebook["metadata"]["language_info"]
-        assert IPythonKernel.language_info | {"version": language["version"]} == language | also
 
 
 def test_links_lead_to_the_site_as_it_is_configured():
