@@ -28,5 +28,9 @@ def assign_section_numbers(collector: TocTreeCollector, env: BuildEnvironment) -
     return [page for page, numbers in env.toc_secnumbers.items() if numbers != before.get(page)]
 
 
-def setup(app: Sphinx) -> None:
+def replace_numbering(app: Sphinx) -> None:
     TocTreeCollector.assign_section_numbers = assign_section_numbers
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", replace_numbering)  # after Jupyter Book's own way of numbering has been set up
