@@ -1,33 +1,45 @@
 """Certificates against exact solutions, problems against differentiation, solvers against SciPy and scikit-learn."""
 
+import ast
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
+from regularity.data import photograph
 from regularity.foundations.hypergradients import conjugate_gradients, implicit_hypergradient
 from regularity.tuning.inexact_bilevel import (
     BoundViolatedError,
+    Bracket,
+    Budget,
     Curvature,
+    Eased,
     FieldOfExperts,
     NotStronglyConvexError,
     QuadraticProblem,
     Sensitivity,
     SoftmaxRegression,
     TotalVariation,
+    certified_bracket,
+    experiment,
     hoag,
     inexact_hypergradient,
+    line_search,
     maid,
+    plain_bracket,
     solve_lower,
 )
 from tests.draws import random, seeded
 
 START = random(6, seed=8)
+NOTEBOOK = Path(__file__).parents[2] / "notebooks/tuning/inexact_bilevel"
 
 
 def quadratic(seed=0, m=40, d=6):
@@ -362,6 +374,121 @@ def test_the_bound_is_proportional_to_the_accuracies():
     assert 1e2 < loose / tight < 1e6
 
 
+# --- The line search ----------------------------------------------------------------------------------------------
+
+
+def test_the_bracket_holds_the_exact_loss_and_no_number_less_would_do():
+    """Convex parabolas of curvature 0 to L_g, the minimiser within ε: all lie between, both ends are attained."""
+    smoothness, accuracy = 3.0, 0.4
+    slope, value = 2.5, 0.9
+    low, high = certified_bracket(value, slope, accuracy, smoothness)
+    losses = [
+        value + slope * move + curvature * move**2 / 2
+        for curvature in np.linspace(0, smoothness, 31)
+        for move in np.linspace(-accuracy, accuracy, 41)
+    ]
+    assert min(losses) == pytest.approx(low, abs=1e-12)
+    assert max(losses) == pytest.approx(high, abs=1e-12)
+    assert plain_bracket(value, slope, accuracy, smoothness) == (value, value)
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """h = ½(x − θ)² and g = ½x², so f = ½θ²; the claimed L makes the solver's steps short."""
+
+    claimed: float = 1.0
+    upper_smoothness: float = 1.0
+
+    def curvature(self, theta):
+        return Curvature(1.0, self.claimed)
+
+    def sensitivity(self, x, theta, adjoint, radius):
+        return Sensitivity(1.0, 0.0, 0.0)
+
+    def gradient(self, x, theta):
+        return x - theta
+
+    def hessian(self, x, theta):
+        return lambda vector: vector.clone()
+
+    def cross(self, x, theta, adjoint):
+        return -adjoint
+
+    def upper(self, x):
+        return x.square().sum().item() / 2, x
+
+
+def at(theta, x, problem=None):
+    """A hypergradient of `Scalar` at θ with the lower solution x, whose distance is known."""
+    theta, x = torch.tensor([theta]).double(), torch.tensor([x]).double()
+    found = inexact_hypergradient(
+        problem or Scalar(), theta, x, accuracy=10.0, linear_accuracy=1e-12, n_iterations=100
+    )
+    assert torch.equal(found.lower.values, x)
+    return found
+
+
+def search(here, problem=None, **options):
+    options = {"accuracy": 1e-9, "step": 1.0, "shorten": 0.5, "n_trials": 1, "decrease": 1e-8} | options
+    return line_search(problem or Scalar(), here, budget=Budget(1000), **options)
+
+
+def test_the_search_measures_from_below_the_loss_it_stands_at():
+    """x̃ = 1.6 for x̂ = 1 makes g(x̃) far larger than f: a step uphill, to θ = 1.2, looks like a success."""
+    here = at(1.0, 1.6)
+    uphill = replace(here, values=torch.tensor([-0.2]).double())
+    assert search(uphill, bracket=plain_bracket).theta.item() == pytest.approx(1.2)
+    assert search(uphill) is None
+
+
+@pytest.mark.parametrize("forgotten", ["slope", "smoothness"])
+def test_the_search_measures_to_above_the_loss_it_comes_to(forgotten):
+    """A step too long, to θ = −1.1; the solver stops short of x̂ = −1.1, where g is lower than where it goes."""
+    problem, here = Scalar(claimed=3.0), at(1.0, 1.0)
+    options = {"step": 2.1, "accuracy": 0.9}
+
+    def forgetful(value, slope, accuracy, smoothness):
+        known = {"slope": slope, "smoothness": smoothness} | {forgotten: 0.0}
+        low = certified_bracket(value, slope, accuracy, smoothness).low
+        return low, certified_bracket(value, known["slope"], accuracy, known["smoothness"]).high
+
+    assert search(here, problem, **options) is None
+    for bracket in (plain_bracket, lambda *known: Bracket(*forgetful(*known))):
+        taken = search(here, problem, bracket=bracket, **options)
+        assert taken.theta.item() == pytest.approx(-1.1)
+        assert abs(taken.lower.values.item()) < 1 < abs(taken.theta.item())  # deceived: f rose
+
+
+@pytest.mark.parametrize(("decrease", "length"), [(0.2, 1.5), (0.3, 0.75)])
+def test_the_search_asks_for_enough(decrease, length):
+    """At α = 1.5 the loss ½ falls by .375, at .75 by .469; asked are .2 · 1.5 = .3, or .3 · 1.5 = .45 and .225."""
+    taken = search(at(1.0, 1.0), step=1.5, n_trials=3, decrease=decrease)
+    assert taken.length == pytest.approx(length)
+    assert taken.theta.item() == pytest.approx(1 - length)
+
+
+def test_a_trial_that_is_cut_off_is_judged_by_what_it_reached():
+    """One iteration leaves x̃⁺ = x̃ = 1 for x̂ = .5: nothing is certain; a hundred leave no doubt."""
+    problem, here = Scalar(claimed=3.0), at(1.0, 1.0)
+    assert search(here, problem, step=0.5, trial_units=1) is None
+    assert search(here, problem, step=0.5, trial_units=100).theta.item() == pytest.approx(0.5)
+
+
+def test_the_certified_search_keeps_what_a_plain_one_breaks():
+    """Ill-conditioned quadratics, trials cut off at 30 gradients: the exact loss tells."""
+    broken = {certified_bracket: [], plain_bracket: []}
+    zero = torch.zeros(10, dtype=torch.float64)
+    for number in range(2):
+        problem = experiment.draw_quadratic(60, 10, seeded(number), condition=300.0)
+        for bracket, excesses in broken.items():
+            for step in (1.0, 10.0):
+                options = {"n_units": 1500, "trial_share": 0.02, "step": step, "loosen": 1.25}
+                run = maid(problem, zero, zero, bracket=bracket, **options)
+                excesses.append(experiment.broken_promise(problem, run, 1e-8))
+    assert max(broken[certified_bracket]) <= 1e-12
+    assert max(broken[plain_bracket]) > 1e-3
+
+
 # --- The algorithms -----------------------------------------------------------------------------------------------
 
 
@@ -407,6 +534,105 @@ def test_the_accuracy_is_found_whatever_the_first():
         tightened = [visit.accuracy for visit in result.history if visit.step == 0][:-1]
         assert len(tightened) > 0
     assert max(lasts) - min(lasts) < 2  # four decades apart at the start
+
+
+def visits_and_trials(problem, run):
+    """Run, and list for each visit the θ that its search tried, and what each trial cost in gradients."""
+    visits = []
+
+    class Recording(QuadraticProblem):
+        def curvature(self, theta):  # each solve begins with it
+            solves.append([theta, 0])
+            return super().curvature(theta)
+
+        def gradient(self, x, theta):
+            solves[-1][1] += 1
+            return super().gradient(x, theta)
+
+        def hessian(self, x, theta):  # each hypergradient asks for it once, after its solve
+            visits.append(len(solves))
+            return super().hessian(x, theta)
+
+    solves = []
+    parts = ("first", "second", "third", "first_right", "second_right")
+    result = run(Recording(*(getattr(problem, part) for part in parts)))
+    # Before each Hessian lie the visit's own solve and, without a gradient, the curvature that is asked for again.
+    ends = [*(visit - 2 for visit in visits[1:]), len(solves)]
+    trials = [
+        [(theta, cost) for theta, cost in solves[first:last] if cost]
+        for first, last in zip(visits, ends, strict=True)
+    ]
+    assert len(trials) == len(result.history)
+    return result, trials
+
+
+def test_accuracies_steps_and_trials_follow_the_algorithm():
+    """Each visit from the one before, by the rules of the algorithm box; every rule is met at least once."""
+    problem, zero = quadratic(1), torch.zeros(6, dtype=torch.float64)
+    factors = {"shorten": 0.5, "lengthen": 3.0, "tighten": 0.3, "loosen": 1.9}
+    begin = {"accuracy": 2.0, "linear_accuracy": 0.7, "step": 20.0, "n_trials": 2, "angle": 0.5}
+    result, trials = visits_and_trials(
+        problem, lambda recorded: maid(recorded, zero, zero, n_units=1500, **begin, **factors)
+    )
+    kinds, beta, failures = [], begin["step"], 0
+    for visit, after, own in zip(result.history, result.history[1:], trials, strict=False):
+        size = visit.hypergradient.norm().item()
+        ratio = after.accuracy / visit.accuracy
+        assert after.linear_accuracy / visit.linear_accuracy == pytest.approx(ratio)
+        lengths = [((visit.theta - theta).norm() / size).item() for theta, _ in own]
+        if visit.bound > 0.5 * size:
+            kinds.append("angle")
+            assert (len(own), visit.step, ratio) == (0, 0, pytest.approx(0.3))
+            assert torch.equal(after.theta, visit.theta)
+            continue
+        assert lengths == pytest.approx([beta * 0.5**trial for trial in range(len(own))], rel=1e-6)
+        if visit.step > 0:
+            kinds.append("success")
+            assert ratio == pytest.approx(1.9)
+            assert len(own) <= 2 + failures
+            beta, failures = 3 * visit.step, 0
+        else:
+            kinds.append("failure")
+            assert ratio == pytest.approx(0.3)
+            assert len(own) == 2 + failures
+            assert torch.equal(after.theta, visit.theta)
+            failures += 1
+    assert min(kinds.count(kind) for kind in ("angle", "success", "failure")) > 2
+
+
+def test_a_trial_may_cost_its_share_and_twice_that_after_a_failure():
+    problem, zero = experiment.draw_quadratic(60, 10, seeded(3), condition=1e4), torch.zeros(10).double()
+    options = {"n_units": 3000, "trial_share": 0.01, "step": 100.0, "n_trials": 3}
+    result, trials = visits_and_trials(problem, lambda recorded: maid(recorded, zero, zero, **options))
+    cap, used = 30, set()
+    for visit, own in zip(result.history, trials, strict=True):
+        for _, cost in own:
+            assert cost <= cap
+            used.add(cost)
+        if own and visit.step == 0:
+            cap *= 2
+    assert {30, 60} <= used
+
+
+@pytest.mark.parametrize("step", [10.0, 100.0, 1000.0])
+def test_a_trial_far_away_cannot_eat_the_budget(step):
+    """There weights are e^15, the condition number as large: one trial at full length cost more than all of it."""
+    noisy, clean = images(2, 16, 16)
+    problem, theta = TotalVariation(noisy, clean), torch.tensor([-5.0, -5.0], dtype=torch.float64)
+    options = {"n_units": 1500, "linear_accuracy": 0.01}
+    usual = maid(problem, theta, noisy, step=1.0, **options)
+    result = maid(problem, theta, noisy, step=step, **options)
+    losses = [problem.upper(run.solution)[0] for run in (usual, result)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[0] < 0.5 * problem.upper(noisy)[0]
+
+
+def test_without_a_cap_one_trial_eats_the_budget():
+    noisy, clean = images(2, 16, 16)
+    problem, theta = TotalVariation(noisy, clean), torch.tensor([-5.0, -5.0], dtype=torch.float64)
+    options = {"n_units": 1500, "linear_accuracy": 0.01, "step": 100.0}
+    assert not maid(problem, theta, noisy, trial_share=1.0, **options).accepted
+    assert maid(problem, theta, noisy, **options).accepted
 
 
 def test_exact_accuracies_give_armijo_s_gradient_descent():
@@ -533,17 +759,134 @@ def test_hoag_descends_and_takes_back_what_rises():
                 torch.testing.assert_close(after.theta, (before.theta + visit.theta) / 2)
 
 
-def test_total_variation_learns_from_images():
-    problem, _, start = CASES["total variation"]
-    theta = torch.tensor([-5.0, -5.0], dtype=torch.float64)
-    results = [
-        maid(problem, theta, start, n_units=1500, accuracy=e, linear_accuracy=e / 10, step=1.0)
-        for e in (1.0, 1e-3)
-    ]
-    values = [problem.upper(exact(problem, result.theta, start)[0])[0] for result in results]
-    before = problem.upper(start)[0]
-    assert max(values) < 0.5 * before
-    assert values[0] == pytest.approx(values[1], rel=0.02)
+# --- The experiment -----------------------------------------------------------------------------------------------
+
+
+def test_a_race_chooses_elsewhere_and_measures_spreads():
+    """By hand: on the first two problems way b is chosen by the third, on the third way a by the others."""
+    last = {("MAID", "a"): [1.0, 2.0, 9.0], ("MAID", "b"): [4.0, 3.0, 1.0], ("HOAG", "c"): [0.0, 0.0, 0.0]}
+    race = experiment.Race(first=[5.0, 4.0, 11.0], last=last)
+    assert race.chosen_elsewhere("MAID") == [4.0, 3.0, 9.0]
+    assert race.spreads("MAID", ("a", "b")) == pytest.approx([3 / 4, 1 / 2, 8 / 10])
+
+
+def test_both_methods_get_five_tries_of_the_same_budget():
+    problem, zero = quadratic(), torch.zeros(6, dtype=torch.float64)
+    tasks = experiment.star_tasks([problem] * 2, [zero] * 2, [zero] * 2, n_units=200, step=0.5)
+    counts = {method: [key[2] for key in tasks if key[0] == method] for method in ("MAID", "HOAG")}
+    assert sorted(counts["MAID"]) == sorted(counts["HOAG"]) == [0] * 5 + [1] * 5
+    runs = {key: task() for key, task in tasks.items() if key[2] == 0}
+    assert all(200 <= run.cost < 260 for run in runs.values())
+    firsts = {(run.history[0].accuracy, run.history[0].linear_accuracy) for run in runs.values()}
+    assert firsts == {(0.1, 0.01), (10.0, 1.0), (0.001, 0.0001), (0.1, 0.1), (0.1 * 0.9, 0.1 * 0.9)}
+    steps = {way: runs["HOAG", way, 0].history[0].step for way in experiment.hoag_star(1.0)}
+    assert (steps["quadratic"], steps["guess / 10"], steps["guess × 10"]) == pytest.approx((0.5, 5, 0.05))
+    race = experiment.finish([problem], [zero], [zero], runs)
+    assert race.first == pytest.approx([exact_value(problem, zero)], abs=1e-2)
+    for (method, way), (loss,) in race.last.items():
+        assert loss == pytest.approx(exact_value(problem, runs[method, way, 0].theta), abs=1e-2)
+
+
+def test_traces_and_promises_are_read_off_the_exact_loss():
+    problem, zero = quadratic(1), torch.zeros(6, dtype=torch.float64)
+    run = maid(problem, zero, zero, n_units=400, step=0.5)
+    trace, best = experiment.exact_gaps(problem, run), exact_value(problem, problem.best_theta())
+    thetas = [visit.theta for visit in run.history if visit.step > 0] + [run.theta]
+    assert trace.losses == pytest.approx([exact_value(problem, theta) - best for theta in thetas])
+    assert trace.work_to(trace.losses[3]) == trace.work[3]
+    assert trace.work_to(-1.0) == math.inf
+    assert experiment.broken_promise(problem, run, 1e-8) <= 0
+    assert experiment.broken_promise(problem, run, 10.0) > 0  # nobody promised that much
+    backwards = replace(run, theta=zero)
+    rise = (exact_value(problem, zero) - exact_value(problem, thetas[-2])) / exact_value(problem, zero)
+    assert experiment.broken_promise(problem, backwards, 1e-8) == pytest.approx(rise, rel=1e-3)
+
+
+def test_eased_bounds_change_nothing_else():
+    problem, theta, start = CASES["experts"]
+    eased = Eased(problem, 0.1)
+    options = {"accuracy": 0.1, "linear_accuracy": 0.01}
+    ours, theirs = (inexact_hypergradient(p, theta, start, **options) for p in (eased, problem))
+    torch.testing.assert_close(ours.values, theirs.values)
+    sensitivity, whole = (p.sensitivity(start, theta, start, 0.1) for p in (eased, problem))
+    assert sensitivity == pytest.approx([0.1 * bound for bound in whole])
+
+
+def test_quadratics_are_drawn_as_ill_conditioned_as_asked():
+    for condition in (10.0, 300.0):
+        problem = experiment.draw_quadratic(2000, 8, seeded(1), condition=condition)
+        curvature = problem.curvature(torch.zeros(8))
+        assert curvature.smoothness / curvature.convexity == pytest.approx(condition, rel=0.25)
+
+
+def test_digits_are_split_and_none_is_seen_twice():
+    split = experiment.draw_digits(100, 400, 0.5, seeded(2))
+    problem = split.problem
+    parts = [problem.features, problem.validation_features, split.features]
+    assert [len(part) for part in parts] == [100, 400, 1297]
+    assert len(torch.unique(torch.cat(parts), dim=0)) == 1797
+    assert (torch.cat(parts)[:, -1] == 1).all()
+    weights = torch.zeros(65, 10, dtype=torch.float64)
+    assert split.test_loss(weights) == pytest.approx(math.log(10))
+    # One penalty offered: scikit-learn's fit at it, which our own solver finds too.
+    theta = torch.full((1, 1), math.log(0.3), dtype=torch.float64)
+    ours = solve_lower(problem, theta, weights, accuracy=1e-4).values
+    assert split.best_single_penalty([0.3]) == pytest.approx(split.test_loss(ours), abs=1e-4)
+    assert split.best_single_penalty([1e4, 0.3]) == split.best_single_penalty([0.3])
+
+
+def test_squares_are_means_of_the_middle():
+    image, (square,) = photograph("camera").double(), experiment.squares(["camera"], 100)
+    assert square.shape == (1, 100, 100)
+    assert square[0, 0, 0] == pytest.approx(image[6:11, 6:11].mean().item(), abs=1e-6)
+
+
+def test_a_grid_and_scikit_image_are_searched_for_their_best():
+    noisy, clean = images(2, 16, 16)
+    problem = TotalVariation(noisy, clean)
+    loss, theta = experiment.searched_on_a_grid(problem, (-4.0, -1.5), (-4.0,))
+    assert theta.tolist() == [-1.5, -4.0]
+    settled = experiment.settled_loss(problem, theta, noisy)
+    assert loss == pytest.approx(settled, rel=1e-2)
+    assert settled < experiment.settled_loss(problem, torch.tensor([-4.0, -4.0]).double(), noisy)
+    before = experiment.mean_psnr(noisy, clean)
+    found = [experiment.isotropic_psnr(problem, weights) for weights in ((1e-6,), (0.1,), (1e-6, 0.1))]
+    assert found[0] == pytest.approx(before, abs=0.05)
+    assert found[2] == max(found[:2]) > before + 1
+
+
+def test_conjugate_gradients_end_after_as_many_products_as_there_are_variables():
+    errors = experiment.errors_of_three_ways(quadratic(), random(6, seed=9), [1, 7, 400])
+    assert errors["conjugate gradients"][1] < 1e-10
+    assert errors["Neumann series"][1] > 1e-5
+    assert max(own[2] for own in errors.values()) < 1e-9
+
+
+@cache
+def shorter_side(name):
+    return min(photograph(name).shape)
+
+
+def parameter_sets():
+    """The chapter's lists of photographs: its defaults, and those of its parameter files."""
+    cell = NOTEBOOK.with_suffix(".py").read_text("utf-8").split('tags=["parameters"]')[1].split("# %%")[0]
+    defaults = {node.target.id: ast.literal_eval(node.value) for node in ast.parse(cell[1:]).body}
+    yield pytest.param(defaults, id="defaults")
+    for path in sorted(NOTEBOOK.parent.glob(f"{NOTEBOOK.name}.*.yaml")):
+        yield pytest.param(defaults | yaml.safe_load(path.read_text("utf-8")), id=path.name)
+
+
+@pytest.mark.parametrize("parameters", parameter_sets())
+def test_no_photograph_that_is_learned_from_is_held_out_nor_its_stereo_mate(parameters):
+    def scenes(names):
+        return [name.removesuffix("_left").removesuffix("_right") for name in names]
+
+    learned, apart = scenes(parameters["photographs"]), scenes(parameters["held_out"])
+    assert set(learned).isdisjoint(apart)
+    assert len({*learned, *apart}) == len(learned) + len(apart)  # and groups share none
+    assert len(learned) % parameters["n_groups"] == 0
+    sides = map(shorter_side, (*parameters["photographs"], *parameters["held_out"]))
+    assert min(sides) >= parameters["image_size"]
 
 
 # --- Broken promises, and bad input -------------------------------------------------------------------------------

@@ -108,6 +108,11 @@ class QuadraticProblem:
 _LARGEST_LOGARITHM = 15.0  # parameters in logarithms saturate here, so that no step overflows
 
 
+def _inverse_root(ratio: Tensor) -> Tensor:
+    """(1 + t²)^(−½)."""
+    return (1 + ratio**2).rsqrt_()
+
+
 def _exponential(logarithms: Tensor) -> Tensor:
     return logarithms.clamp(-_LARGEST_LOGARITHM, _LARGEST_LOGARITHM).exp()
 
@@ -145,16 +150,17 @@ class DenoisingProblem:
 
     def gradient(self, x: Tensor, theta: Tensor) -> Tensor:
         """x − y + Σ wᵢ Kᵢᵀφᵢ'(Kᵢx)."""
-        weights, smoothing = self._scales(theta)
-        response = self._analyse(x, theta)
+        (weights, smoothing), kernels = self._scales(theta), self._kernels(theta)
+        response = self._analyse(x, kernels)
         slopes = response * torch.addcmul(smoothing**2, response, response).rsqrt_()
-        return self._synthesise(slopes.mul_(weights), theta).add_(x).sub_(self.noisy)
+        return self._synthesise(slopes.mul_(weights), kernels).add_(x).sub_(self.noisy)
 
     def hessian(self, x: Tensor, theta: Tensor) -> Callable[[Tensor], Tensor]:
         """I + Σ wᵢ Kᵢᵀ diag(φᵢ'') Kᵢ."""
-        weights, smoothing = self._scales(theta)
-        curvatures = weights * smoothing**2 * (self._analyse(x, theta) ** 2 + smoothing**2) ** -1.5
-        return lambda v: self._synthesise(curvatures * self._analyse(v, theta), theta).add_(v)
+        (weights, smoothing), kernels = self._scales(theta), self._kernels(theta)
+        response = self._analyse(x, kernels)
+        curvatures = weights * smoothing**2 * torch.addcmul(smoothing**2, response, response).rsqrt_() ** 3
+        return lambda v: self._synthesise(curvatures * self._analyse(v, kernels), kernels).add_(v)
 
     def _extremes(
         self, x: Tensor, theta: Tensor, row_norms: float | Tensor, radius: float
@@ -164,20 +170,21 @@ class DenoisingProblem:
         In units of t = s/ν they are (1 + t²)^(−3/2)/ν, which falls, and 3t(1 + t²)^(−5/2)/ν², which rises to t = ½.
         """
         smoothing = self._scales(theta)[1]
-        ratio, reach = self._analyse(x, theta) / smoothing, row_norms * radius / smoothing
+        ratio, reach = self._analyse(x, self._kernels(theta)) / smoothing, row_norms * radius / smoothing
         low = (ratio.abs() - reach).clamp_min(0)
         steepest = torch.full_like(low, 0.5).clamp(low, ratio.abs() + reach)
-        bending = 3 * steepest * (1 + steepest**2) ** -2.5 / smoothing**2
-        return ratio, (1 + low**2) ** -1.5 / smoothing, bending
+        bending = 3 * steepest * _inverse_root(steepest) ** 2 * _inverse_root(steepest) ** 3 / smoothing**2
+        return ratio, _inverse_root(low) ** 3 / smoothing, bending
 
     def cross(self, x: Tensor, theta: Tensor, adjoint: Tensor) -> Tensor:
         """The gradient of ⟨∂h/∂x, q⟩ in θ, by automatic differentiation."""
 
         def along(parameters: Tensor) -> Tensor:
             weights, smoothing = self._scales(parameters)
-            response = self._analyse(x, parameters)
+            kernels = self._kernels(parameters)
+            response = self._analyse(x, kernels)
             slopes = weights * response * (response**2 + smoothing**2).rsqrt()
-            return (slopes * self._analyse(adjoint, parameters)).sum()
+            return (slopes * self._analyse(adjoint, kernels)).sum()
 
         with torch.enable_grad():
             parameters = theta.detach().requires_grad_()
@@ -191,10 +198,13 @@ class TotalVariation(DenoisingProblem):
         weight, smoothing = _exponential(theta)
         return weight / 2, smoothing
 
-    def _analyse(self, x: Tensor, theta: Tensor) -> Tensor:
+    def _kernels(self, theta: Tensor) -> None:
+        """Differences have nothing to learn."""
+
+    def _analyse(self, x: Tensor, kernels: None) -> Tensor:
         return forward_gradient(x[:, 0], 2)
 
-    def _synthesise(self, field: Tensor, theta: Tensor) -> Tensor:
+    def _synthesise(self, field: Tensor, kernels: None) -> Tensor:
         return -divergence(field, 2)[:, None]
 
     def curvature(self, theta: Tensor) -> Curvature:
@@ -206,8 +216,8 @@ class TotalVariation(DenoisingProblem):
         """B has two columns, and D, the differences, have ‖D‖² ≤ 8 and rows of norm √2."""
         weight, smoothing = (scale.item() for scale in self._scales(theta))
         ratio, curvatures, bending = self._extremes(x, theta, math.sqrt(2), radius)
-        response = self._analyse(adjoint, theta)
-        columns = [self._synthesise(ratio * (1 + ratio**2) ** power, theta) for power in (-0.5, -1.5)]
+        response = self._analyse(adjoint, None)
+        columns = [self._synthesise(ratio * _inverse_root(ratio) ** power, None) for power in (1, 3)]
         return Sensitivity(
             weight * math.hypot(*map(norm_of, columns)) + math.sqrt(5) * 8 * weight / smoothing * radius,
             math.sqrt(5 * 8) * weight * norm_of(curvatures * response),
@@ -267,11 +277,13 @@ class FieldOfExperts(DenoisingProblem):
         scales = _exponential(theta[: 1 + 2 * k])
         return (scales[0] * scales[1 : 1 + k] / 2)[:, None, None], scales[1 + k :, None, None]
 
-    def _analyse(self, x: Tensor, theta: Tensor) -> Tensor:
-        return conv2d(x, self.filters(theta))
+    _kernels = filters
 
-    def _synthesise(self, field: Tensor, theta: Tensor) -> Tensor:
-        return conv_transpose2d(field, self.filters(theta))
+    def _analyse(self, x: Tensor, kernels: Tensor) -> Tensor:
+        return conv2d(x, kernels)
+
+    def _synthesise(self, field: Tensor, kernels: Tensor) -> Tensor:
+        return conv_transpose2d(field, kernels)
 
     def _gains(self, theta: Tensor) -> Tensor:
         """Squared modulus of each filter's transfer function at the image's frequencies."""
@@ -288,7 +300,7 @@ class FieldOfExperts(DenoisingProblem):
         filters, size = self.filters(theta), self.filter_size
         norms, row_norms = self._gains(theta).amax(dim=(1, 2)).sqrt(), filters.flatten(1).norm(dim=1)
         ratio, curvatures, bending = self._extremes(x, theta, row_norms[:, None, None], radius)
-        response = self._analyse(adjoint, theta).abs()
+        response = self._analyse(adjoint, filters).abs()
 
         def contrast(image: Tensor) -> Tensor:
             """Length of what is left of the patch that a filter sees when its mean is taken away."""
@@ -301,9 +313,9 @@ class FieldOfExperts(DenoisingProblem):
             return field.square().sum(dim=(0, 2, 3)).sqrt()
 
         patches = contrast(x)
-        slope, by_curvature = length(ratio * (1 + ratio**2) ** -0.5), length(curvatures * response)
+        slope, by_curvature = length(ratio * _inverse_root(ratio)), length(curvatures * response)
         by_weight = weights * norms * slope
-        by_smoothing = weights * norms * length(ratio * (1 + ratio**2) ** -1.5)
+        by_smoothing = weights * norms * length(ratio * _inverse_root(ratio) ** 3)
         by_filter = weights * (size * slope + norms * length(curvatures * patches))
         norm = norm_of(torch.cat([by_weight.sum()[None], by_weight, by_smoothing, by_filter]))
         # The same of their changes: at most, for any adjoint of norm 1; and for this one.
