@@ -4,8 +4,6 @@ import math
 import signal
 import subprocess
 import sys
-import threading
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ import torch
 
 from regularity.foundations.networks import UNet
 from regularity.foundations.noise import standard_normal_like
-from regularity.foundations.training import Best, fit, run_side_by_side, train
+from regularity.foundations.training import Best, fit, train
 from tests.draws import seeded
 
 SCHEDULES = ["one_cycle", "constant", "halfway_tenth", "cosine"]
@@ -315,74 +313,6 @@ def test_a_broken_fit_is_no_checkpoint(tmp_path):
     assert torch.isfinite(saved["network"]["position"]).all()
 
 
-# --- Side by side -------------------------------------------------------------------------------------------------
-
-
-def test_results_do_not_depend_on_the_number_of_workers():
-    def task(seed):
-        return lambda: fit_unet(seed=seed, n_steps=10)
-
-    tasks = {f"seed {seed}": task(seed) for seed in range(3)}
-    alone, two, many = (dict(run_side_by_side(tasks, n_workers=n)) for n in (1, 2, 5))
-    assert alone.keys() == two.keys() == many.keys() == tasks.keys()
-    for name in tasks:
-        assert_same_fit(alone[name], two[name])
-        assert_same_fit(alone[name], many[name])
-
-
-def test_two_workers_work_at_the_same_time():
-    meeting = threading.Barrier(2, timeout=30)  # breaks unless two tasks wait at once
-    assert len(list(run_side_by_side({"a": meeting.wait, "b": meeting.wait}, n_workers=2))) == 2
-
-
-def test_results_come_in_the_order_of_completion():
-    received = threading.Event()
-    run = run_side_by_side({"slow": lambda: received.wait(30), "fast": lambda: 1}, n_workers=2)
-    assert next(run) == ("fast", 1)
-    received.set()
-    assert list(run) == [("slow", True)]
-
-
-def test_each_task_has_one_thread_and_the_caller_gets_its_own_back():
-    n_threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        seen = dict(run_side_by_side({"a": torch.get_num_threads, "b": torch.get_num_threads}, n_workers=2))
-        assert seen == {"a": 1, "b": 1}
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(n_threads)
-
-
-def test_what_a_task_raises_arrives_with_its_name_and_later_tasks_are_dropped():
-    ran = []
-
-    def broken():
-        raise Interrupted
-
-    tasks = {"first": lambda: ran.append("first"), "broken": broken}
-    tasks |= {f"later {i}": lambda i=i: ran.append(i) for i in range(100)}
-    run = run_side_by_side(tasks, n_workers=1)
-    with pytest.raises(Interrupted) as caught:
-        list(run)
-    assert caught.value.__notes__ == ["raised by the task 'broken'"]
-    assert ran[0] == "first"
-
-
-def test_leaving_early_drops_what_has_not_started():
-    release, ran = threading.Event(), []
-    tasks = {"first": lambda: None, "second": lambda: release.wait(30)}
-    tasks |= {f"later {i}": lambda i=i: ran.append(i) for i in range(100)}
-    run = run_side_by_side(tasks, n_workers=1)
-    assert [name for name, _ in islice(run, 1)] == ["first"]
-    closer = threading.Thread(target=run.close)
-    closer.start()
-    release.set()
-    closer.join(30)
-    assert not closer.is_alive()
-    assert len(ran) < 100
-
-
 # --- Bad input ----------------------------------------------------------------------------------------------------
 
 
@@ -476,10 +406,3 @@ def test_a_schedule_is_chosen_by_its_name():
             generator=seeded(),
             schedule="onecycle",
         )
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("bad", [0, -1])
-def test_there_must_be_a_worker(bad):
-    with pytest.raises(ValueError, match=f"n_workers must be at least 1; got {bad}"):
-        list(run_side_by_side({}, n_workers=bad))

@@ -2,11 +2,10 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,7 +16,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from regularity.foundations.checks import check_at_least, check_positive
 from regularity.foundations.choices import choose
 
-T = TypeVar("T")
 Schedule = Literal["one_cycle", "constant", "halfway_tenth", "cosine"]
 
 
@@ -313,46 +311,3 @@ def _save_atomically(path: Path, state: dict) -> None:
     unfinished = path.with_name(path.name + ".unfinished")
     torch.save(state, unfinished)
     os.replace(unfinished, path)
-
-
-def run_side_by_side(tasks: Mapping[str, Callable[[], T]], *, n_workers: int) -> Iterator[tuple[str, T]]:
-    """Run independent trainings at the same time, each on one thread.
-
-    Small networks gain little from several threads a training, and much from several trainings at a time.
-    Results do not depend on `n_workers`, as long as each task draws from a generator of its own.
-
-    Parameters
-    ----------
-    tasks
-        Functions without arguments, by name.
-    n_workers
-        How many run at a time: the number of cores on a CPU, 1 on a GPU.
-
-    Yields
-    ------
-    Each task's name and what it returned, in the order of completion.
-
-    Raises
-    ------
-    ValueError
-        If `n_workers` is not positive.
-    Exception
-        What a task raised, with a note that names the task; tasks that have not started are dropped.
-
-    Examples
-    --------
-    >>> dict(run_side_by_side({"one": lambda: 1, "two": lambda: 2}, n_workers=1))
-    {'one': 1, 'two': 2}
-    """
-    check_at_least("n_workers", n_workers, 1)
-    n_threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(max_workers=n_workers, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        names = {pool.submit(task): name for name, task in tasks.items()}
-        for future in as_completed(names):
-            if error := future.exception():
-                error.add_note(f"raised by the task {names[future]!r}")
-            yield names[future], future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(n_threads)
