@@ -12,7 +12,6 @@ from scipy.sparse.linalg import cg
 from regularity.foundations.hypergradients import (
     NotPositiveDefiniteError,
     conjugate_gradients,
-    hessian_product,
     implicit_hypergradient,
     neumann_series,
     unrolled_hypergradient,
@@ -262,14 +261,6 @@ def test_an_inexact_solution_leaves_an_error_of_its_own_size():
         found = implicit_hypergradient(lower, upper, near, THETA, solve=exactly)
         errors.append(torch.linalg.norm(found - hypergradient(THETA)).item())
     assert errors[0] / errors[1] == pytest.approx(100, rel=0.1)
-
-
-def test_hessian_products_are_products_with_the_hessian():
-    lower, _, d = logistic()
-    point, theta = random(d, seed=7), THETA[:d]
-    product = hessian_product(lambda w: lower(w, theta), point)
-    full = torch.func.hessian(lower)(point, theta)
-    torch.testing.assert_close(torch.stack([product(v) for v in torch.eye(d, dtype=torch.float64)]), full)
 
 
 # --- Bad input ----------------------------------------------------------------------------------------------------

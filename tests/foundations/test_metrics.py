@@ -6,11 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from regularity.foundations.metrics import hypervolume, hypervolume_improvement, nondominated, psnr, ssim
+from regularity.foundations.metrics import hypervolume, hypervolume_improvement, nondominated, psnr
 
 
 def images(*shape, seed=0):
@@ -58,50 +57,6 @@ def test_psnr_of_gaussian_noise():
 
 
 # --- Structural similarity ----------------------------------------------------------------------------------------
-
-
-def written_out_ssim(first, second):
-    """Equation 13 of Wang et al. on 11×11 windows with Gaussian weights of standard deviation 1.5."""
-    offsets = np.arange(-5, 6)
-    weights = np.exp(-(offsets**2) / (2 * 1.5**2))
-    weights = np.outer(weights, weights) / weights.sum() ** 2
-
-    def local_mean(values):
-        return (sliding_window_view(values, (11, 11)) * weights).sum(axis=(-2, -1))
-
-    mean1, mean2 = local_mean(first), local_mean(second)
-    variance1, variance2 = local_mean(first**2) - mean1**2, local_mean(second**2) - mean2**2
-    covariance = local_mean(first * second) - mean1 * mean2
-    c1, c2 = 0.01**2, 0.03**2
-    likeness = (2 * mean1 * mean2 + c1) * (2 * covariance + c2)
-    return (likeness / ((mean1**2 + mean2**2 + c1) * (variance1 + variance2 + c2))).mean()
-
-
-def test_ssim_by_its_definition():
-    truth = images(2, 3, 20, 17)
-    estimate = (truth + 0.2 * (images(2, 3, 20, 17, seed=1) - 0.5)).clamp(0, 1)
-    pairs = zip(estimate.double().numpy(), truth.double().numpy(), strict=True)
-    expected = [np.mean([written_out_ssim(*layers) for layers in zip(*pair, strict=True)]) for pair in pairs]
-    np.testing.assert_allclose(ssim(estimate, truth), expected, rtol=1e-9)
-
-
-def test_ssim_of_two_flat_images_compares_their_brightness():
-    flat = torch.ones(1, 1, 16, 16)
-    expected = (2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4)
-    assert ssim(0.2 * flat, 0.6 * flat)[0] == pytest.approx(expected, rel=1e-6)
-
-
-def test_ssim_is_one_for_the_truth_and_below_for_all_else():
-    truth = images(3, 1, 16, 16)
-    np.testing.assert_allclose(ssim(truth, truth), 1.0, rtol=1e-12)
-    assert (ssim(truth.flip(0), truth)[[0, 2]] < 0.5).all()
-    assert (ssim(1 - truth, truth) < 0).all()  # anticorrelated
-
-
-def test_ssim_clips_estimates():
-    truth = images(1, 1, 16, 16)
-    loud = truth + 4 * (images(1, 1, 16, 16, seed=1) - 0.5)
-    assert ssim(loud, truth)[0] == ssim(loud.clamp(0, 1), truth)[0]
 
 
 # --- Hypervolume --------------------------------------------------------------------------------------------------
@@ -203,28 +158,19 @@ def test_nondominated_points_are_the_first_front_of_pymoo(m):
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("measure", [psnr, ssim])
-def test_shapes_must_agree(measure):
+def test_shapes_must_agree():
     with pytest.raises(
         ValueError, match=r"estimate must have the shape of truth; got \(1, 1, 16, 16\) for \(2, 1, 16"
     ):
-        measure(images(1, 1, 16, 16), images(2, 1, 16, 16))
+        psnr(images(1, 1, 16, 16), images(2, 1, 16, 16))
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("measure", [psnr, ssim])
-def test_images_in_0_to_255_are_refused(measure):
+def test_images_in_0_to_255_are_refused():
     """Of two equal images the ratio would be infinite, of others −43 dB: the estimate alone is clipped to [0, 1]."""
     photograph = (255 * images(1, 1, 16, 16)).round()
     with pytest.raises(ValueError, match=r"truth must be in \[0, 1\]; got a range of \[\d\.0, 25\d\.0\]"):
-        measure(photograph, photograph)
-
-
-@pytest.mark.bad_input
-def test_images_must_hold_the_window_of_ssim():
-    small = images(1, 1, 10, 20)
-    with pytest.raises(ValueError, match="sides of truth must be at least 11, as the window is; got 10 x 20"):
-        ssim(small, small)
+        psnr(photograph, photograph)
 
 
 @pytest.mark.bad_input

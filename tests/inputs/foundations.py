@@ -54,7 +54,6 @@ EXAMPLES = {
         {"product": lambda q: BOWL[: len(q)].to(q) * q, "right": random(3), "tolerance": 1e-3},
         tolerance=1e-3,
     ),
-    "hessian_product": Example({"function": lambda point: point.pow(3).sum(), "point": random(3)}),
     "implicit_hypergradient": Example(
         {
             "lower": lower,
@@ -91,7 +90,6 @@ EXAMPLES = {
         right={"infinity": any_number},  # the worst value of an objective
     ),
     "psnr": Example({"estimate": IMAGES.flip(0), "truth": IMAGES}),
-    "ssim": Example({"estimate": IMAGES.flip(0), "truth": IMAGES}, tolerance=1e-3),
     # networks
     "apply_to_any_size": Example({"network": torch.tanh, "images": random(2, 1, 5, 6), "multiple": 4}),
     # noise

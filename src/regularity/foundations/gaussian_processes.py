@@ -149,12 +149,7 @@ def log_marginal_likelihood(
     ----------
     Rasmussen and Williams (2006), Gaussian processes for machine learning, eqs. 2.30 and 5.9.
     """
-    return _log_marginal_likelihood(*_as_data(inputs, targets, parameters))
-
-
-def _log_marginal_likelihood(
-    inputs: Tensor, targets: Tensor, parameters: KernelParameters
-) -> tuple[Tensor, KernelParameters]:
+    inputs, targets, parameters = _as_data(inputs, targets, parameters)
     kernel, slope = _matern(inputs, inputs, parameters)
     factor = _factorise(kernel, parameters.noise)
     precision = torch.cholesky_inverse(factor)
@@ -269,7 +264,7 @@ def fit_gaussian_process(
 
     optimiser = torch.optim.Adam([logs], lr=learning_rate)
     for _ in range(n_steps):
-        _, gradient = _log_marginal_likelihood(inputs, targets, parameters())
+        _, gradient = log_marginal_likelihood(inputs, targets, parameters())
         ascent = [gradient.lengthscale, gradient.variance[..., None], gradient.noise[..., None]]
         logs.grad = -torch.cat(ascent, dim=-1)
         optimiser.step()

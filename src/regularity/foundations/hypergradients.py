@@ -182,30 +182,6 @@ def _dot(first: Tensor, second: Tensor) -> float:
 # --- Hypergradients ----------------------------------------------------------------------------------------------
 
 
-def hessian_product(function: Callable[[Tensor], Tensor], point: Float[Tensor, "*shape"]) -> Product:
-    """Product with the Hessian of a scalar function at a point, by differentiating its gradient.
-
-    Parameters
-    ----------
-    function
-        Twice differentiable, from a tensor to a scalar.
-    point
-        Where.
-
-    Returns
-    -------
-    v ↦ ∇²function(point) v. The gradient is evaluated once, here; a product costs one backward pass.
-
-    References
-    ----------
-    Pearlmutter (1994), Fast exact multiplication by the Hessian.
-    """
-    (point,) = as_floats(point=point)
-    point = point.detach().requires_grad_()
-    (slope,) = _gradients(function, point)
-    return lambda vector: _pull_back(slope, point, vector)  # the Hessian is symmetric
-
-
 def _gradients(function: Callable[..., Tensor], *points: Tensor) -> tuple[Tensor, ...]:
     """Gradients in the points, which can be differentiated again; zero where the function does not depend on one."""
     with torch.enable_grad():

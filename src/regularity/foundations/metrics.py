@@ -1,4 +1,4 @@
-"""How good an answer is: image quality by scikit-image's measures, and hypervolume of sets of objective values."""
+"""How good an answer is: image quality by scikit-image's measure, and hypervolume of sets of objective values."""
 
 import math
 
@@ -6,22 +6,10 @@ import moocore
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
 from regularity.foundations.checks import as_floats, as_unit_interval, check_finite
-
-
-def _pairs(estimate: Tensor, truth: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
-    (estimate,), truth = as_floats(estimate=estimate), as_unit_interval("truth", truth)
-    if truth.ndim != 4:
-        raise ValueError(f"truth must have four axes, n c h w; got shape {tuple(truth.shape)}")
-    if estimate.shape != truth.shape:
-        raise ValueError(
-            f"estimate must have the shape of truth; got {tuple(estimate.shape)} for {tuple(truth.shape)}"
-        )
-    clipped = estimate.detach().clamp(0, 1).double().cpu().numpy()
-    return list(zip(clipped, truth.detach().double().cpu().numpy(), strict=True))
 
 
 def psnr(estimate: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"]) -> Float[np.ndarray, " n"]:
@@ -51,54 +39,18 @@ def psnr(estimate: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"]) ->
     >>> psnr(truth + torch.tensor([0.1, 0.01])[:, None, None, None], truth).round(3)
     array([20., 40.])
     """
+    (estimate,), truth = as_floats(estimate=estimate), as_unit_interval("truth", truth)
+    if truth.ndim != 4:
+        raise ValueError(f"truth must have four axes, n c h w; got shape {tuple(truth.shape)}")
+    if estimate.shape != truth.shape:
+        raise ValueError(
+            f"estimate must have the shape of truth; got {tuple(estimate.shape)} for {tuple(truth.shape)}"
+        )
+    ours, true = (images.detach().clamp(0, 1).double().cpu().numpy() for images in (estimate, truth))
     with np.errstate(divide="ignore"):  # a perfect estimate has no error to divide by
         return np.array(
-            [peak_signal_noise_ratio(true, got, data_range=1.0) for got, true in _pairs(estimate, truth)]
+            [peak_signal_noise_ratio(*pair, data_range=1) for pair in zip(true, ours, strict=True)]
         )
-
-
-def ssim(estimate: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"]) -> Float[np.ndarray, " n"]:
-    """Structural similarity of each image, with the Gaussian window of the original paper.
-
-    Parameters
-    ----------
-    estimate
-        Estimated intensities; clipped to [0, 1] first.
-    truth
-        True intensities in [0, 1], sides of at least 11.
-
-    Returns
-    -------
-    Mean structural similarity, at most 1, one an image.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, a side is below 11, the width of the window, `truth` is not in [0, 1] or `estimate` is
-        not finite.
-
-    References
-    ----------
-    Wang, Bovik, Sheikh and Simoncelli (2004), Image quality assessment.
-    """
-    pairs = _pairs(estimate, truth)
-    height, width = truth.shape[-2:]
-    if min(height, width) < 11:
-        raise ValueError(f"sides of truth must be at least 11, as the window is; got {height} x {width}")
-    return np.array(
-        [
-            structural_similarity(
-                true,
-                got,
-                data_range=1.0,
-                channel_axis=0,
-                gaussian_weights=True,
-                sigma=1.5,
-                use_sample_covariance=False,
-            )
-            for got, true in pairs
-        ]
-    )
 
 
 def _check_objectives(name: str, points: Tensor, reference: Tensor, most: int | float = math.inf) -> None:
