@@ -12,6 +12,7 @@ from regularity.foundations.checks import (
     check_finite,
     check_floating,
     check_positive,
+    check_squares,
 )
 
 
@@ -136,6 +137,18 @@ def test_what_is_outside_the_unit_interval_is_shown_with_its_digits(bad, got):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
         as_unit_interval("points", torch.tensor(bad))
     assert str(caught.value) == f"points must be in [0, 1]; got {got}"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("dtype", "shown"), [(torch.float32, r"5e\+17"), (torch.float64, r"4e\+152")])
+def test_what_is_let_pass_has_squares(dtype, shown):
+    """Just below the bound the sum of squares is finite; above it the argument is named."""
+    bound = (torch.finfo(dtype).max / 12) ** 0.5 / 10
+    values = torch.full((3, 4), 0.99 * bound, dtype=dtype)
+    check_squares("targets", values)
+    assert torch.isfinite(values.square().sum())
+    with pytest.raises(ValueError, match=f"targets must be below {shown}, or its squares overflow; got"):
+        check_squares("targets", 1.02 * values)
 
 
 @pytest.mark.bad_input

@@ -174,6 +174,27 @@ def check_finite(name: str, values: Tensor | int | float) -> None:
         raise ValueError(f"{name} must be finite; got NaN or infinity")
 
 
+def check_squares(name: str, values: Tensor) -> None:
+    """Refuse numbers so large that the sum of their squares overflows: in float32 from about 10¹⁸ on.
+
+    Parameters
+    ----------
+    name
+        What the caller calls the tensor, for the message.
+    values
+        Finite numbers of a floating type, any shape with entries.
+
+    Raises
+    ------
+    ValueError
+        If the largest is too large.
+    """
+    largest = values.detach().abs().max().item()
+    bound = (torch.finfo(values.dtype).max / values.numel()) ** 0.5 / 10
+    if not largest < bound:
+        raise ValueError(f"{name} must be below {bound:.0e}, or its squares overflow; got {largest:g}")
+
+
 # --- Numbers -----------------------------------------------------------------------------------------------------
 
 

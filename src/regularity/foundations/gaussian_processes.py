@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.checks import as_floats, check_at_least, check_positive
+from regularity.foundations.checks import as_floats, check_at_least, check_positive, check_squares
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,7 @@ def _as_data(
     parameters = None if parameters is None else KernelParameters(*values)
     if parameters is not None:
         _check_reach("inputs", inputs, parameters)
-    largest = torch.finfo(targets.dtype).max ** 0.5 / targets.shape[-1]
-    if not bool((targets.abs() < largest).all()):
-        raise ValueError(f"targets must be smaller, of order one; got {targets.abs().max().item():g}")
+    check_squares("targets", targets)
     return inputs, targets, parameters
 
 
