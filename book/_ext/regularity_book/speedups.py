@@ -3,14 +3,16 @@
 import gc
 import importlib
 import os
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import pybtex.plugin
+import pybtex.richtext
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.domains.std import StandardDomain
 from sphinx.environment import BuildEnvironment
 from sphinx.search.en import SearchEnglish
 from sphinxcontrib.bibtex.citation_target import parse_citation_targets
@@ -64,10 +66,49 @@ def work_in_parallel(app: Sphinx, env: BuildEnvironment, docnames: list[str]) ->
         importlib.import_module(f"{api.PACKAGE}.{module}")  # once, not in each process
 
 
+class CachedNumbers(StandardDomain):
+    """The domain of labels, which loads a page once, not for each reference to one of its figures."""
+
+    def _resolve_numref_xref(self, env: BuildEnvironment, *arguments: Any) -> nodes.Element | None:
+        return super()._resolve_numref_xref(_Reader(env), *arguments)
+
+
+class _Reader:
+    """The environment as references need it: for reading alone."""
+
+    def __init__(self, env: BuildEnvironment) -> None:
+        self._env = env
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._env, name)
+
+    def get_doctree(self, page: str) -> nodes.document:
+        return _load(self._env, page)
+
+
+@lru_cache(maxsize=2)
+def _load(env: BuildEnvironment, page: str) -> nodes.document:
+    return env.get_doctree(page)
+
+
+def leave_environment_out(app: Sphinx, doctree: nodes.document) -> None:
+    """Tie what MyST's `eval-rst` has read to its page.
+
+    It comes with a document of its own, whose settings hold the environment: all that is known of the book would be
+    kept with each page, and loaded again with it.
+    """
+    for node in doctree.findall():
+        if vars(node).get("_document", doctree) is not doctree:
+            node.document = doctree
+
+
 def setup(app: Sphinx) -> None:
-    gc.disable()  # what is swept again and again is the pages, which stay; the process ends with the build
+    gc.disable()  # it would go through all that has been read again and again
     pybtex.plugin._load_entry_point = cache(pybtex.plugin._load_entry_point)
+    pybtex.richtext.Text.from_latex = cache(pybtex.richtext.Text.from_latex)
     SearchEnglish.stem = cache(SearchEnglish.stem)
     app.setup_extension("sphinxcontrib.bibtex")
     app.add_domain(IndexedBibliography, override=True)
+    app.add_domain(CachedNumbers, override=True)
     app.connect("env-before-read-docs", work_in_parallel)
+    app.connect("doctree-read", leave_environment_out, priority=999)
