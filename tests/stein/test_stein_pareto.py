@@ -421,6 +421,35 @@ def test_the_checkpoint_keeps_the_best_network_and_the_base_method_the_last():
     assert kept > last + 0.1
 
 
+def test_the_checkpoint_looks_at_optimistic_values():
+    """Of the networks after each step, that whose μ − βs has the largest hypervolume, and not whose μ has."""
+    surrogate, even = surrogate_of(n=10), even_preferences(2, 100)
+    reference = surrogate.values.amax(dim=1).clamp_min(0) + 0.5
+    options = {"width": 10, "learning_rate": 0.3, "n_steps": 12, "confidence": 3.0, "dtype": torch.float64}
+    kept = learn_pareto_set(surrogate, SVH_PSL, seeded(1), checkpoint_every=1, **options).answer(even)
+    seen = []
+    original = surrogate.lower_values
+
+    class Watched(type(surrogate)):
+        """A surrogate that keeps the solutions which it is asked for."""
+
+        def lower_values(self, solutions, width):
+            seen.append(solutions)
+            return original(solutions, width)
+
+    watched = Watched(**vars(surrogate))
+    learn_pareto_set(watched, SVH_PSL, seeded(1), checkpoint_every=1, **options)
+    best = {
+        optimism: torch.cat(
+            [hypervolume(original(solutions, optimism), reference) for solutions in seen]
+        ).argmax()
+        for optimism in (3.0, 0.0)
+    }
+    assert len(seen) == 12
+    assert best[3.0] != best[0.0]
+    torch.testing.assert_close(kept, seen[best[3.0]])
+
+
 def test_batches_are_chosen_as_a_plain_greedy_search_would():
     front, candidates = uniform(2, 8, 2), uniform(2, 12, 2, seed=1) - 0.1
     reference = torch.ones(2, 2, dtype=torch.float64)
@@ -531,6 +560,16 @@ def test_methods_with_the_same_seed_share_their_initial_design_and_draws():
     assert not torch.equal(twin.solutions, base.solutions)
 
 
+def test_a_later_fit_starts_from_the_kernels_of_the_last():
+    solutions = latin_hypercube(12, 4, [0])
+    objectives = PROBLEMS["RE21"].evaluate(solutions)
+    first = fit_surrogate(solutions[:, :9], objectives[:, :9], n_steps=30)
+    second = fit_surrogate(solutions, objectives, previous=first, n_steps=0)
+    for name in ("lengthscale", "variance", "noise"):
+        kept, started = (getattr(one.process.parameters, name) for one in (first, second))
+        torch.testing.assert_close(started, kept)
+
+
 def test_the_ideal_point_is_remembered():
     """z is the lowest of all surrogates, even where the new units would put it higher."""
     problem, solutions = PROBLEMS["RE21"], latin_hypercube(12, 4, [0])
@@ -552,6 +591,7 @@ def test_traces_hold_what_was_evaluated(name):
     assert trace.n_evaluations.tolist() == [8, 11, 14]
     torch.testing.assert_close(problem.evaluate(trace.solutions), trace.objectives)
     assert (trace.hypervolume.diff(dim=1) >= -1e-12).all()
+    assert torch.equal(trace.surrogate.solutions, trace.solutions[:, :11])  # fitted to all but the last batch
     for count, volumes in zip(trace.n_evaluations, trace.hypervolume.T, strict=True):
         for one, volume in zip(trace.objectives, volumes, strict=True):
             expected = HV(ref_point=np.array(problem.reference))(one[:count].numpy())
