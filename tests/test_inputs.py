@@ -29,8 +29,6 @@ pytestmark = pytest.mark.bad_input
 
 # Chapters whose files in `tests/inputs` are not written yet: to be emptied.
 NOT_YET = [
-    "stein.free_discontinuity",
-    "tuning.inexact_bilevel",
     "tuning.self_tuning_networks",
 ]
 SHARED = ["foundations", "data"]

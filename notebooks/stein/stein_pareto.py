@@ -262,8 +262,6 @@ narrow, wide = (
 )
 wide = [part / n_preferences for part in wide]
 ends_error = max(largest_difference(alone, end) for end in (narrow, wide))
-lab.glue("loop-error", loop_error, ".0e")
-lab.glue("ends-error", ends_error, ".0e")
 lab.glue("largest-entry", max(part.abs().max().item() for part in naive), ".1g")
 
 # %% [markdown]
@@ -515,6 +513,7 @@ rows = {
 }
 for name, pair in zip(("base", "twin", "weights", "repulsion"), pairs, strict=True):
     lab.glue(f"gain-{name}", gains[pair])
+for name, pair in zip(("base", "twin"), pairs, strict=False):
     lab.glue(f"gap-{name}", 100 * (1 - np.exp(-gains[pair].value)), ".0f", "%")
     lab.glue(f"quality-{name}", quality[pair])
 lab.glue("rival-factor", np.exp(-against_rival.value), ".1f")

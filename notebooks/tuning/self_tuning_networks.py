@@ -6,7 +6,7 @@
 #       extension: .py
 #       format_name: percent
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -22,6 +22,7 @@
 # | paper | *Self-Tuning Networks: Bilevel Optimization of Hyperparameters using Structured Best-Response Functions* {cite:p}`mackay2019self` |
 # | authors | Matthew MacKay, Paul Vicol, Jonathan Lorraine, David Duvenaud and Roger Grosse |
 # | year, arXiv | 2019, [1903.03088](https://arxiv.org/abs/1903.03088) |
+# | read for this chapter | abstract, first page, official code |
 # | what is regularised | the weights of a network: by dropout, noise, shifts and weight decay |
 # | by what | strengths that descend the validation loss through a model of how the weights answer to them |
 # | for whom | whoever can train one network and cannot train twenty |
@@ -32,14 +33,30 @@
 # the weights learn how they *should* change when the regularisation does. Now the validation loss has a slope in the
 # hyperparameters, and every third step goes down that slope.
 #
-# On small images of digits, with five hyperparameters, one such run ends with {glue:text}`self-tuning-networks-gain`
-# less test loss than a network without regularisation. Its validation loss is {glue:text}`self-tuning-networks-over-tpe`
-# below the best that {glue:text}`self-tuning-networks-trials` trials of Bayesian optimisation find, which take
-# {glue:text}`self-tuning-networks-updates` times the updates. From a start that costs a fixed network dearly it finds its
-# way. What does not come out is the reason that the paper gives. The schedule of a run, replayed by a plain network, is
-# no better than its final values held fixed. And the responding layers, perturbed but never tuned, are about as good
-# if they are held at a low start: much of the gain is theirs. Last, a start where the network cannot learn is one from
-# which it cannot tune.
+# On small images of digits, with five hyperparameters, one such run finds its way from a start that costs the same
+# network {glue:text}`held-cost` times the validation loss if it is left there. It ends with {glue:text}`gain` less test
+# loss than a plain network without regularisation. Against plain networks that somebody has tuned, each kind with a
+# learning rate of its own, little is left: {glue:text}`over-grid` times the test loss of the best of
+# {glue:text}`n-grid` fixed dropout rates, {glue:text}`over-halving` times that of successive halving at the same cost,
+# {glue:text}`over-tpe` times that of Bayesian optimisation. What one run buys is the tuning, not a better network. Nor do
+# we see the reason that the paper gives for more: the schedule of a run, replayed by a plain network, changes the test
+# loss by {glue:text}`schedule-digits` on digits and by {glue:text}`schedule-text` on text. Last, a start where the
+# network cannot learn is one from which it cannot tune.
+#
+# ```{verdicts}
+# ```
+#
+# ```{glue:figure} answer
+# :name: fig-self-tuning-networks-answer
+# :alt: Left, falling step curves on logarithmic axes; the blue one starts high and comes down to the level of the grey
+#   ones; a grey line stays high above. Right, dropout rates against training steps, from 0.05 and 0.3, between 0 and 0.3.
+#
+# Left: the lowest validation loss so far against the cost, in trainings of a plain network; mean over the splits. A
+# self-tuning run (blue) starts where the same network stays bad if it is not tuned (dotted), and ends at the level to
+# which the searches for fixed values (other greys) come with as much cost or several times that. Right: what the runs do
+# to the dropout of the first hidden layer, from a low start (solid) and from that middling one (dashed), one line a split;
+# they come into one range.
+# ```
 
 # %% [markdown]
 # ## Parameters
@@ -48,363 +65,62 @@
 seed: int = 0  # seed of all random draws
 device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
 n_workers: int = 2  # trainings side by side, one thread each
-n_seeds: int = 3  # splits of the data, each with its own networks
+n_seeds: int = 5  # splits of the digits, each with its own networks
 digits: str = "small"  # "small" (8x8, bundled) or "mnist" (28x28, fetched)
 n_train: int = 300  # digits to train on
 n_validation: int = 300  # digits to tune on
 n_test: int = 1197  # digits for the verdict
 width: int = 64  # hidden units of each of two layers
-n_steps: int = 480  # training steps of each run on the digits
+n_steps: int = 300  # training steps of each run on the digits
 batch_size: int = 50  # examples a batch
-learning_rate: float = 0.05  # of SGD with momentum, for the weights
+learning_rate: float = 0.05  # of SGD with momentum, for weights that respond
+plain_rate: float = 0.1  # the same for plain networks
 tuning_rate: float = 0.05  # of Adam, for the hyperparameters
 entropy_weight: float = 0.0001  # weight of the perturbation's entropy
-starts: list = [0.05, 0.3, 0.6]  # start of dropout rates and noise: low, middle, too high
-grid: list = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]  # fixed dropout rates
-n_trials: int = 4  # trials of random search and of TPE
+starts: list = [
+    0.05,
+    0.3,
+    0.6,
+]  # start of dropout rates and noise: low, middle, too high
+grid: list = [0.0, 0.1, 0.2, 0.3, 0.4]  # fixed dropout rates
+n_candidates: int = 9  # settings that successive halving begins with
+n_rounds: int = 4  # of Bayesian optimisation; the first one is random
+n_at_once: int = 4  # trials a round
 channels: list = [8, 16]  # channels of the convolutional network
-convolution_steps: int = 300  # its training steps
-text: str = "bundled"  # "bundled" (descriptions of data sets) or "shakespeare" (fetched)
-n_sequences: int = 120  # sequences of text to train on; half as many to tune on, all others for the verdict
+n_image_seeds: int = 4  # splits of its images
+image_steps: int = 180  # its training steps
+image_rate: float = 0.1  # its learning rate, whether it responds or not
+shift: int = 2  # where its largest shift starts, in pixels: too far
+text: str = (
+    "bundled"  # "bundled" (descriptions of data sets) or "shakespeare" (fetched)
+)
+n_sequences: int = 60  # sequences of text to train on; half as many to tune on
 sequence_length: int = 16  # symbols a sequence
 n_hidden: int = 32  # state of the recurrent network
-text_steps: int = 120  # its training steps
-text_batch: int = 20  # sequences a batch
-n_text_seeds: int = 3  # splits of the text
-ridge_steps: int = 4000  # training steps of the ridge regression
+text_steps: int = 140  # its training steps
+text_batch: int = 10  # sequences a batch
+text_rate: float = 0.01  # of Adam, for weights that respond
+text_plain_rate: float = 0.02  # the same for plain networks
+n_text_seeds: int = 12  # splits of the text
+ridge_steps: int = 3000  # training steps of the ridge regression
 ridge_starts: list = [-2.0, 2.0, 8.0]  # starts of its log penalty
-n_ridge_seeds: int = 3  # splits of its data
+n_ridge_seeds: int = 6  # splits of its data
+gate_steps: int = 2000  # training steps of the gates
 
-# %%
+# %% tags=["hide-input"]
 import math
-import time
-import warnings
+from functools import partial
 
+import pandas as pd
 import torch
-from numpy.polynomial.hermite_e import hermegauss
-from scipy import optimize
 from sklearn import datasets
-from sklearn.preprocessing import PolynomialFeatures
 
-from regularity.data import load_mnist, load_tiny_shakespeare
-from regularity.foundations.training import run_side_by_side
-from regularity.lab import (
-    ACCENT,
-    BASELINE,
-    PALETTE,
-    Claim,
-    at_most,
-    between,
-    figure,
-    glue_number,
-    glue_text,
-    progress,
-    resolve_device,
-    seeded_generator,
-    show,
-    show_claims,
-    use_book_style,
-)
-from regularity.tuning.self_tuning_networks import (
-    HyperCNN,
-    HyperConv2d,
-    HyperLinear,
-    HyperLSTM,
-    HyperLSTMCell,
-    HyperMLP,
-    Hyperparameter,
-    Losses,
-    affine_best_response,
-    augment,
-    classification_losses,
-    constrain,
-    evaluate,
-    gated_best_response,
-    starting_point,
-    train_fixed,
-    train_self_tuning,
-    training_step,
-    validation_step,
-)
+from regularity import lab
+from regularity.foundations.choices import choose
+from regularity.tuning import self_tuning_networks as stn
+from regularity.tuning.self_tuning_networks import experiment
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # its progress bar asks for ipywidgets
-    import optuna
-
-use_book_style()
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-torch.set_num_threads(1)
-place = resolve_device(device)
-
-
-def split(inputs, labels, sizes, n_splits):
-    """Training, validation and test set, from a permutation of each seed's own."""
-    orders = torch.stack(
-        [torch.randperm(len(labels), generator=seeded_generator(1000 * seed + i)) for i in range(n_splits)]
-    )
-    parts = orders[:, : sum(sizes)].split(sizes, dim=1)
-    return [(inputs[part].to(place), labels[part].to(place)) for part in parts]
-
-
-if digits == "mnist":
-    images, labels = load_mnist("train")
-else:
-    images, labels = (torch.as_tensor(datasets.load_digits()[key]) for key in ("images", "target"))
-    images = images.float() / 16
-digit_sets = split(images, labels, [n_train, n_validation, n_test], n_seeds)
-
-# %% [markdown]
-# The digits come with scikit-learn. A split is drawn for each seed, and all runs of an experiment train at once: every
-# tensor has a leading axis of runs. What is tuned, and against what, follows below.
-
-
-# %%
-def tuned(start):
-    """What is tuned on the digits, with one start for all rates."""
-    rates = [Hyperparameter(f"dropout {i}", 0.0, 0.9, start) for i in range(3)]
-    noise = Hyperparameter("noise", 0.0, 1.0, start)
-    return [*rates, noise, Hyperparameter("decay", 1e-6, 0.1, 1e-4, logarithmic=True)]
-
-
-def make_mlp(n_hyperparameters, **options):
-    """Two hidden layers."""
-    return HyperMLP([images[0].numel(), width, width, 10], n_hyperparameters, **options)
-
-
-def sgd(weights):
-    """The optimiser of all networks on digits."""
-    return torch.optim.SGD(weights, lr=learning_rate, momentum=0.9)
-
-
-def prepare(make, hyperparameters, sets, n_runs, responds, optimiser, batch_size, number):
-    """Network, losses, optimiser and the rest of a training's arguments, for several runs of each seed's split."""
-    n_copies = n_runs // len(sets[0][1])
-    copies = [[each.repeat(n_copies, *(1,) * (each.ndim - 1)) for each in data] for data in sets]
-    network = make(
-        len(hyperparameters) if responds else 0,
-        n_runs=n_runs,
-        generator=seeded_generator(100 * seed + number),
-    ).to(place)
-    generator = seeded_generator(100 * seed + number, place)
-    losses = classification_losses(
-        network,
-        hyperparameters,
-        tuple(copies[0]),
-        tuple(copies[1]),
-        batch_size=batch_size,
-        augmentation=None if make is make_lstm else augment,
-        generator=generator,
-    )
-    options = {"cosine": True, "largest_gradient": 5.0, "batch_size": batch_size, "generator": generator}
-    return network, losses, optimiser(network.parameters()), options, tuple(copies[2])
-
-
-def judge(network, history, test, seconds):
-    """Validation and test losses of every run, at its best evaluation; rows are settings, columns seeds."""
-    validation, best = history.best()
-    tested = evaluate(network, test, best.to(place)).cpu()
-    shape = (-1, n_text_seeds if isinstance(network, HyperLSTM) else n_seeds)
-    return history, validation.view(shape), tested.view(shape), seconds / len(tested)
-
-
-def tune(make, choices, sets, *, n_steps, number, frozen=False, optimiser=sgd, batch_size=batch_size):
-    """Self-tuning runs: every start in `choices` on every seed's split; frozen, the hyperparameters stay there."""
-    n_splits = len(sets[0][1])
-    start = torch.cat([starting_point(each, n_splits) for each in choices]).to(place)
-    network, losses, weights, options, test = prepare(
-        make, choices[0], sets, len(start), True, optimiser, batch_size, number
-    )
-    began = time.perf_counter()
-    history = train_self_tuning(
-        losses,
-        weights,
-        start,
-        n_steps=n_steps,
-        warm_up=n_steps // 20,
-        tuning_rate=0.0 if frozen else tuning_rate,
-        std_rate=0.0 if frozen else 0.003,
-        entropy_weight=entropy_weight,
-        evaluate_every=n_steps // 40,
-        **options,
-    )
-    return judge(network, history, test, time.perf_counter() - began)
-
-
-def fix(
-    make,
-    hyperparameters,
-    schedule,
-    sets,
-    *,
-    n_steps,
-    number,
-    perturbation_std=0.0,
-    optimiser=sgd,
-    batch_size=batch_size,
-):
-    """Plain networks with the regularisation of a schedule (time, runs, hyperparameters)."""
-    schedule = schedule.to(place)
-    network, losses, weights, options, test = prepare(
-        make, hyperparameters, sets, schedule.shape[1], False, optimiser, batch_size, number
-    )
-    began = time.perf_counter()
-    history = train_fixed(
-        losses,
-        weights,
-        schedule,
-        n_steps=n_steps,
-        perturbation_std=perturbation_std,
-        evaluate_every=n_steps // 40,
-        **options,
-    )
-    return judge(network, history, test, time.perf_counter() - began)
-
-
-def make_cnn(n_hyperparameters, **options):
-    """Convolutions and poolings."""
-    return HyperCNN(images.shape[-1], channels, 10, n_hyperparameters, **options)
-
-
-def make_lstm(n_hyperparameters, **options):
-    """One recurrent layer."""
-    return HyperLSTM(len(alphabet), n_hidden, n_hyperparameters, **options)
-
-
-NONE = -30.0  # λ at which a rate, and with it its regulariser, is zero to the last digit
-
-
-def fixed_dropout(rate):
-    """Dropout of a rate before each layer, half of it on the input, and no other regularisation."""
-    values = torch.full((n_seeds, 5), NONE)
-    if rate > 0:
-        values[:, 0] = Hyperparameter("rate", 0.0, 0.9, rate / 2).unconstrain(rate / 2)
-        values[:, 1:3] = Hyperparameter("rate", 0.0, 0.9, rate).unconstrain(rate)
-    return values
-
-
-def random_search():
-    """Draw all trials uniformly from the box (decay: its logarithm), and train them at once."""
-    shares = torch.rand(n_trials * n_seeds, 5, generator=seeded_generator(seed))
-    return fix(make_mlp, tuned(0.05), torch.logit(shares)[None], digit_sets, n_steps=n_steps, number=4)
-
-
-def tree_parzen_search():
-    """Optuna's TPE in the same box, a study for each seed; the first trial is where the self-tuning runs start."""
-    names = [each.name for each in tuned(0.05)]
-    first = dict(zip(names, torch.sigmoid(starting_point(tuned(0.05))[0]).tolist(), strict=True))
-    studies = []
-    for i in range(n_seeds):
-        sampler = optuna.samplers.TPESampler(seed=1000 * seed + i, n_startup_trials=4)
-        studies.append(optuna.create_study(sampler=sampler))
-        studies[-1].enqueue_trial(first)
-    outcomes = []
-    for number in range(n_trials):
-        trials = [study.ask() for study in studies]
-        shares = torch.tensor(
-            [[trial.suggest_float(name, 1e-6, 1 - 1e-6) for name in names] for trial in trials]
-        )
-        schedule = torch.logit(shares)[None]
-        outcomes.append(fix(make_mlp, tuned(0.05), schedule, digit_sets, n_steps=n_steps, number=20 + number))
-        for study, trial, loss in zip(studies, trials, outcomes[-1][1][0].tolist(), strict=True):
-            study.tell(trial, loss)
-    return outcomes
-
-
-def self_tuning():
-    """Tune from every start, then train plain networks on what was found."""
-    learnt = tune(make_mlp, [tuned(start) for start in starts], digit_sets, n_steps=n_steps, number=1)
-    path = learnt[0].unconstrained[:, : 2 * n_seeds]  # from the first two starts
-    options = {"n_steps": n_steps, "number": 2}
-    return {
-        "self-tuning": learnt,
-        "replayed schedule": fix(make_mlp, tuned(0.05), path, digit_sets, **options),
-        "final values": fix(make_mlp, tuned(0.05), path[-1:], digit_sets, **options),
-        "responding, not tuned": tune(
-            make_mlp, [tuned(start) for start in starts[:2]], digit_sets, frozen=True, **options
-        ),
-    }
-
-
-tasks = {
-    "tree Parzen": tree_parzen_search,
-    "self-tuning": self_tuning,
-    "random": random_search,
-    "grid": lambda: fix(
-        make_mlp,
-        tuned(0.05),
-        torch.cat([fixed_dropout(rate) for rate in grid])[None],
-        digit_sets,
-        n_steps=n_steps,
-        number=3,
-    ),
-}
-found = {}
-for name, outcome in progress(run_side_by_side(tasks, n_workers=n_workers), "digits", total=len(tasks)):
-    found[name] = outcome
-runs = found["self-tuning"]
-history, validation, test, seconds_self_tuning = runs["self-tuning"]
-grid_history, grid_validation, grid_test, seconds_plain = found["grid"]
-random_history, random_validation, _, _ = found["random"]
-tpe_validation = torch.cat([outcome[1] for outcome in found["tree Parzen"]])
-best_fixed = grid_validation.argmin(dim=0)
-
-
-def picked(values):
-    """Of each seed, the fixed dropout that its validation loss picks."""
-    return values.gather(0, best_fixed[None])[0]
-
-
-def ratio(first, second):
-    """Ratio of two means over the same seeds, with its standard error."""
-    value = first.mean() / second.mean()
-    residual = first - value * second
-    return value.item(), (residual.std() / len(first) ** 0.5 / second.mean()).item()
-
-
-updates = n_steps + (n_steps - n_steps // 20) // 2  # of one self-tuning run
-over_nothing = ratio(test[0], grid_test[0])
-over_tpe = ratio(validation[0], tpe_validation.amin(dim=0))
-over_random = ratio(validation[0], random_validation.amin(dim=0))
-glue_number("self-tuning-networks-gain", 100 * (1 - over_nothing[0]), ".0f", "%")
-glue_number("self-tuning-networks-over-tpe", 100 * (1 - over_tpe[0]), ".0f", "%")
-glue_number("self-tuning-networks-trials", n_trials, "d")
-glue_number("self-tuning-networks-splits", n_seeds, "d")
-glue_number("self-tuning-networks-updates", n_trials * n_steps / updates, ".1f")
-
-
-# %% tags=["hide-input", "thumbnail"] mystnb={"figure": {"name": "fig-self-tuning-networks-answer", "caption": "Left: the lowest validation loss so far against the number of updates, mean over the splits. One self-tuning run (blue) is below all that the trials of Bayesian optimisation, of random search, or a grid of fixed dropout rates (greys) find with several times the updates. The first trial of the Bayesian optimisation is at the values where the self-tuning runs start. Right: what the runs do to the dropout of the first hidden layer, from a low start (solid) and a middling one (dashed), one line a split; both come down or up into one range."}, "image": {"alt": "Left, falling step curves on logarithmic axes; the blue one ends lowest and earliest. Right, curves of dropout rates against training steps, from 0.05 and from 0.3, moving between 0 and 0.3."}}
-def so_far(losses):
-    """Lowest of each seed up to now, averaged over seeds; one row a time."""
-    return losses.cummin(dim=0).values.mean(dim=1)
-
-
-fig, (curves, rates) = figure(1, 2, height=2.9)
-every = history.steps.double()
-searches = {
-    "random search": (random_history.validation.view(-1, n_trials, n_seeds).transpose(0, 1), BASELINE, ":"),
-    "optuna's TPE": (torch.stack([outcome[0].validation for outcome in found["tree Parzen"]]), BASELINE, "-"),
-    "fixed dropout": (grid_history.validation.view(-1, len(grid), n_seeds).transpose(0, 1), BASELINE, "--"),
-}
-for name, (values, colour, style) in searches.items():
-    taken = (torch.arange(len(values))[:, None] * n_steps + random_history.steps).flatten()
-    curves.plot(taken, so_far(values.flatten(0, 1)), style, color=colour, label=name)
-curves.plot(
-    every * updates / n_steps,
-    so_far(history.validation[:, :n_seeds]),
-    color=ACCENT,
-    lw=2,
-    label="self-tuning",
-)
-curves.set(xscale="log", yscale="log", xlabel="updates", ylabel="lowest validation loss (nats)")
-curves.legend()
-first_hidden = constrain(tuned(0.05), history.unconstrained)["dropout 1"]
-for column in range(2 * n_seeds):
-    style = "-" if column < n_seeds else "--"
-    rates.plot(every, first_hidden[:, column], style, color=ACCENT, lw=1)
-for start, style in zip(starts[:2], ("-", "--"), strict=True):
-    rates.plot([], [], style, color=ACCENT, label=f"from {start:g}")
-rates.set(xlabel="training steps", ylabel="dropout, first hidden layer", ylim=(0, None))
-legend = rates.legend()
+session = lab.begin(seed, device, n_threads=1)
 
 # %% [markdown]
 # ## The method
@@ -425,12 +141,8 @@ legend = rates.legend()
 # $\hat w_\phi(\lambda)$ of the best response near the present $\lambda$, from nothing but training losses.
 #
 # Each $\lambda_k$ is a free number; sigmoids map it to a rate in $(0, 0.9)$, or to a decay on a logarithmic scale, or,
-# rounded down, to an integer.
-
-# %%
-show(Hyperparameter, docstrings=False)
-
-# %% [markdown]
+# rounded down, to an integer ({func}`~regularity.tuning.self_tuning_networks.constrain`).
+#
 # ### What the best response looks like
 #
 # In one case it is known. Let $f(x) = s^\top Q x$ be a linear network with one hidden layer, and penalise
@@ -445,7 +157,7 @@ show(Hyperparameter, docstrings=False)
 # Each hidden unit has a gate that closes as $\lambda$ passes $2 \ln d_i$. The rest of the network need not change.
 
 # %%
-show(gated_best_response)
+lab.show(stn.gated_best_response)
 
 # %% [markdown]
 # So let every layer gate its units. To be cheap, the gate is affine in $\lambda$ instead of a sigmoid, and it multiplies
@@ -453,27 +165,24 @@ show(gated_best_response)
 #
 # $$
 # \begin{aligned}
-# \hat W(\lambda) &= W_e + (V\lambda) \odot_{\text{row}} W_h, \\
-# \hat b(\lambda) &= b_e + (C\lambda) \odot b_h .
+# \hat W(\lambda) &= s\, W_e + (V\lambda) \odot_{\text{row}} W_h, \\
+# \hat b(\lambda) &= s\, b_e + (C\lambda) \odot b_h .
 # \end{aligned}
 # $$ (self-tuning-layer)
 #
-# For an example with its own $\lambda$ this is $W_e x + (V\lambda) \odot (W_h x)$: two products with the inputs of the
+# The factor $s$, a trainable number that starts at 1, is in the authors' layers for images and not in those for text.
+# For an example with its own $\lambda$ this is $s W_e x + (V\lambda) \odot (W_h x)$: two products with the inputs of the
 # whole batch, and no weights of any single example. A convolution has one gate a channel, a recurrent cell one for each
-# row of its four gates' matrices. Even weight decay is affordable for each example apart: with $s = V\lambda$,
+# row of its four gates' matrices. Even weight decay is affordable for each example apart: with $v = V\lambda$,
 #
 # $$
-# \lVert \hat W(\lambda)\rVert^2 = \sum_{\text{rows}} \lVert W_e\rVert^2 + 2 s \langle W_e, W_h \rangle + s^2 \lVert W_h\rVert^2 .
+# \lVert \hat W(\lambda)\rVert^2 =
+# \sum_{\text{rows}} s^2 \lVert W_e\rVert^2 + 2 s v \langle W_e, W_h \rangle + v^2 \lVert W_h\rVert^2 .
 # $$ (self-tuning-decay)
 
 # %%
-show(
-    HyperLinear.forward,
-    HyperLinear._respond,
-    HyperLinear.squared_norm,
-    HyperConv2d.forward,
-    HyperLSTMCell.forward,
-)
+layer = stn.HyperLinear
+lab.show(layer.forward, layer.respond, layer.squared_norm, stn.HyperLSTMCell.forward)
 
 # %% [markdown]
 # In this code every tensor has a leading axis of *runs*: all splits and all starts train at once.
@@ -497,10 +206,21 @@ show(
 #
 # Here nothing is dropped and nothing is noisy: $\lambda$ acts through $\hat w_\phi$ alone, so that integers and
 # anything random can be tuned. The entropy, with its weight $\tau$, keeps $\sigma$ from collapsing; with no
-# perturbation nothing would be learned about the slope. After a warm-up there is one validation step for two training steps.
+# perturbation nothing would be learned about the slope.
+#
+# ```{admonition} Algorithm: self-tuning training
+# Given a start λ, σ, layers as in {eq}`self-tuning-layer`, and separate sets to train and to tune on:
+#
+# 1. *Warm up*: some training steps.
+# 2. *Train*, twice: draw a batch and ε for each of its examples; regularise as λ + ε says; descend
+#    {eq}`self-tuning-training` in the layers, with λ and σ held.
+# 3. *Tune*, once: draw a batch of the other set and ε anew; descend {eq}`self-tuning-validation` in λ and σ, with the
+#    layers held and no regularisation.
+# 4. Repeat 2 and 3. Use the network at λ, without ε, where its loss on the other set was lowest.
+# ```
 
 # %%
-show(training_step, validation_step)
+lab.show(stn.training_step, stn.validation_step)
 
 # %% [markdown]
 # ### What the training steps converge to
@@ -509,135 +229,97 @@ show(training_step, validation_step)
 # {eq}`self-tuning-training` has exactly the Jacobian of $w^*$, for every $\sigma$. For other losses a wide perturbation averages
 # over a curved response, and the error is $O(\sigma^2)$. Ridge regression is such a case: it is quadratic in
 # $w$ but not in the logarithm of its penalty. {func}`~regularity.tuning.self_tuning_networks.affine_best_response`
-# computes the limit of the training steps exactly. Both statements become rows of the table below.
-
+# computes the limit of the training steps exactly.
+#
+# And does training find the gates of {eq}`self-tuning-gates`, if they are sigmoids with free slopes and offsets? We train
+# them by {eq}`self-tuning-training` with the loss of the data and 64 draws of $\lambda$ a step, under four laws of $\lambda$.
 
 # %%
-def standardised(columns, rows):
-    """Zero mean and unit variance on the rows that are trained on."""
-    return (columns - columns[rows].mean(dim=0)) / columns[rows].std(dim=0, correction=0)
+diabetes = (torch.as_tensor(each) for each in datasets.load_diabetes(return_X_y=True))
+patients, progression = (experiment.standardise(each, len(each)) for each in diabetes)
+penalties = torch.linspace(-6, 10, 33).tolist()
+gate_error = experiment.largest_gate_error(patients, progression, penalties)
 
-
-diabetes = [torch.as_tensor(each) for each in datasets.load_diabetes(return_X_y=True)]
-plain_design = standardised(diabetes[0], slice(None))
-plain_targets = standardised(diabetes[1], slice(None))
-squared = torch.as_tensor(PolynomialFeatures(2, include_bias=False).fit_transform(diabetes[0]))
-
-
-def ridge_data(number):
-    """Degree-2 features of 100 patients to train on, 100 to tune on."""
-    order = torch.randperm(len(squared), generator=seeded_generator(1000 * seed + number))
-    design, targets = standardised(squared, order[:100])[order], standardised(diabetes[1], order[:100])[order]
-    return design[:100], targets[:100], design[100:200], targets[100:200]
-
-
-def direct_ridge(design, targets, log_penalty):
-    """Solve the normal equations."""
-    normal = design.T @ design + math.exp(log_penalty) * torch.eye(design.shape[1]).double()
-    return torch.linalg.solve(normal, torch.stack([design.T @ targets], dim=1))[:, 0], normal
-
-
-gated = gated_best_response(plain_design, plain_targets)
-gate_error = 0.0
-for value in torch.linspace(-6, 10, 33).double():
-    expected, _ = direct_ridge(plain_design, plain_targets, value.item())
-    gate_error = max(gate_error, ((gated.weights(value) - expected).norm() / expected.norm()).item())
-
-
-def learn_gates(centre, spread):
-    """Minimise the mean training loss over λ ~ N(centre, spread²) in the slopes and offsets of the gates."""
-    nodes, weights = (torch.as_tensor(each) for each in hermegauss(21))
-    values = centre + spread * nodes
-    curvature = torch.exp(gated.offsets)  # d²: the loss in principal coordinates
-
-    def loss(parameters):
-        free = torch.tensor(parameters, requires_grad=True)
-        slopes, offsets = free.chunk(2)
-        gates = torch.sigmoid(values[:, None] * slopes + offsets)
-        each = curvature * (gates - 1).square() + values.exp()[:, None] * gates.square()
-        total = (weights[:, None] * each / (curvature + math.exp(centre))).sum() / weights.sum()
-        total.backward()
-        return total.item(), free.grad.numpy()
-
-    start = torch.zeros(2 * len(curvature)).double().numpy()
-    found = optimize.minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-12, "maxiter": 3000})
-    return torch.as_tensor(found.x).chunk(2)
-
-
-learned_error, learned = 0.0, {}
-for setting in ((3.0, 0.3), (0.0, 2.0)):
-    learned[setting] = learn_gates(*setting)
-    slopes, offsets = learned[setting]
-    error = max((slopes + 1).abs().max().item(), (offsets - gated.offsets).abs().max().item())
-    learned_error = max(learned_error, error)
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-self-tuning-networks-gates", "caption": "Left: three gates of the exact best response of ridge regression (blue), those that a minimisation of the mean training loss finds (dots), and the affine stand-in that a hyper-layer learns around λ = 3 with σ = 0.5 (grey): a local model. Right: the error of its Jacobian for ridge regression on 65 features falls with the square of σ (the dotted line has slope 2); for a loss that is quadratic in λ too it is rounding error (bottom)."}, "image": {"alt": "Left, three falling sigmoids with dots on them and dashed tangents near λ equal to 3. Right, a line of slope two on logarithmic axes, and a flat line of dots near 1e-15."}}
-design, targets, _, _ = ridge_data(0)
-log_penalty = torch.tensor([3.0], dtype=torch.float64)
-solution, normal = direct_ridge(design, targets, 3.0)
-jacobian = -math.exp(3.0) * torch.linalg.solve(normal, solution)
-
-
-def ridge_loss(value, weights):
-    """Quadratic in the weights, not in the log penalty."""
-    return (
-        0.5 * (design @ weights - targets).square().sum() + 0.5 * value.exp().sum() * weights.square().sum()
-    )
-
-
+ridge = experiment.ridge_problem(n_ridge_seeds, seed)
 stds = [1.0, 0.5, 0.25, 0.125]
-ridge_errors = [
-    (
-        (affine_best_response(ridge_loss, log_penalty, std, 65)[1][:, 0] - jacobian).norm() / jacobian.norm()
-    ).item()
-    for std in stds
-]
-
-mixing = torch.randn(6, 10, generator=seeded_generator(seed), dtype=torch.float64)
-stiffness, coupling = mixing @ mixing.T, mixing[:, :2]
-
-
-def quadratic_loss(values, weights):
-    """Quadratic in both."""
-    return 0.5 * weights @ stiffness @ weights + weights @ (coupling @ values + mixing[:, 2])
-
-
-true_jacobian = -torch.linalg.solve(stiffness, coupling)
-quadratic_stds = [0.1, 1.0, 5.0]
-quadratic_errors = []
-for std in quadratic_stds:
-    _, fitted = affine_best_response(quadratic_loss, torch.tensor([1.0, -2.0]).double(), std, 6, n_nodes=5)
-    quadratic_errors.append(((fitted - true_jacobian).norm() / true_jacobian.norm()).item())
-
-
-def gate_loss(value, gates):
-    """The loss of three hidden units, in their gates."""
-    curvature = torch.exp(gated.offsets[shown])
-    return 0.5 * (curvature * (gates - 1).square() + value.exp() * gates.square()).sum()
-
-
-shown = [0, 4, 8]
-base, slope = affine_best_response(gate_loss, log_penalty, 0.5, len(shown))
-fig, (gates, errors) = figure(1, 2, height=2.9)
-along = torch.linspace(-3, 12, 200).double()
-near = torch.linspace(1.5, 4.5, 2).double()
-gates.plot(along, gated.gates(along)[:, shown], color=ACCENT)
-slopes, offsets = learned[0.0, 2.0]
-gates.plot(
-    along[::15], torch.sigmoid(along[::15, None] * slopes + offsets)[:, shown], "o", color=PALETTE[1], ms=3
+ridge_errors = experiment.ridge_jacobian_errors(
+    ridge.design[0], ridge.targets[0], 3.0, stds
 )
-gates.plot(near, base + (near[:, None] - 3) * slope.T, "--", color=BASELINE, lw=2)
-gates.set(xlabel="log penalty λ", ylabel="gate", ylim=(-0.05, 1.08))
-for style, colour, name in (("-", ACCENT, "exact"), ("o", PALETTE[1], "learned"), ("--", BASELINE, "affine")):
-    gates.plot([], [], style, color=colour, label=name, ms=3)
-gates.legend()
-errors.plot(stds, ridge_errors, "o-", color=ACCENT, label="ridge, log penalty")
-errors.plot(stds, [ridge_errors[0] * std**2 for std in stds], ":", color="black", lw=1)
-errors.plot(quadratic_stds, quadratic_errors, "s", color=PALETTE[1], label="quadratic in both")
-errors.set(xscale="log", yscale="log", xlabel="perturbation σ", ylabel="relative error of the Jacobian")
-legend = errors.legend()
+quadratic_stds = [0.1, 1.0, 5.0]
+quadratic_errors = experiment.quadratic_jacobian_errors(quadratic_stds, seed)
+
+gated = stn.gated_best_response(patients, progression)
+laws = [
+    (5.0, 2.0),
+    (0.0, 2.0),
+    (3.0, 0.3),
+    (-3.0, 1.0),
+]  # centre and standard deviation
+learned = experiment.learn_gates(
+    patients, progression, gated, laws, n_steps=gate_steps, n_repeats=3, seed=seed
+)
+of_gates, of_response = experiment.learned_gate_errors(gated, learned, laws)
+gate_errors = {
+    "error of slopes and offsets": [lab.mean(each) for each in of_gates.tolist()],
+    "relative error of the response": [lab.mean(each) for each in of_response.tolist()],
+}
+names = [f"λ ~ N({centre:g}, {std:g}²)" for centre, std in laws]
+lab.table(pd.DataFrame(gate_errors, index=names))
+lab.glue("closing-first", gated.offsets.min().item(), ".1f")
+lab.glue("closing-last", gated.offsets.max().item(), ".1f")
 
 # %% [markdown]
+# The gates close at log penalties from {glue:text}`closing-first` to {glue:text}`closing-last`. Only a law that reaches
+# there tells training where they close. Under the others a gate is open whatever λ is drawn, any large offset serves as
+# well, and the gradient dies in the saturated sigmoid: slopes and offsets stay wrong. The response, which is all that
+# counts for the slope of the validation loss, is right to a few per cent under every law.
+
+# %% tags=["hide-input"]
+shown = [0, 4, 8]
+base, slope = experiment.affine_gates(gated, 3.0, 0.5)
+fig, (gates, errors) = lab.figure(1, 2, height=2.9)
+along = torch.linspace(-3, 12, 200).double()
+near = torch.linspace(1.5, 4.5, 2).double()
+gates.plot(along, gated.gates(along)[:, shown], color=lab.ACCENT)
+few = along[::15]
+for run, mark, colour in ((0, "o", lab.PALETTE[1]), (9, "x", lab.PALETTE[0])):
+    found = torch.sigmoid(few[:, None] * learned.slopes[run] + learned.offsets[run])
+    name = f"learned, {names[run // 3]}"
+    gates.plot(few, found[:, shown], mark, color=colour, ms=3.5)
+    gates.plot([], [], mark, color=colour, ms=3.5, label=name)
+line = base + (near[:, None] - 3) * slope
+gates.plot(near, line[:, shown], "--", color=lab.BASELINE, lw=2)
+gates.set(xlabel="log penalty λ", ylabel="gate", ylim=(-0.05, 1.08))
+gates.plot([], [], color=lab.ACCENT, label="exact")
+gates.plot([], [], "--", color=lab.BASELINE, label="affine")
+gates.legend(fontsize=7)
+errors.plot(stds, ridge_errors, "o-", color=lab.ACCENT, label="ridge, log penalty")
+errors.plot(stds, [ridge_errors[0] * std**2 for std in stds], "k:", lw=1)
+errors.plot(
+    quadratic_stds,
+    quadratic_errors,
+    "s",
+    color=lab.PALETTE[1],
+    label="quadratic in both",
+)
+errors.set(xscale="log", yscale="log", xlabel="perturbation σ")
+errors.set(ylabel="relative error of the Jacobian")
+errors.legend()
+lab.glue("gates", fig)
+
+# %% [markdown]
+# ```{glue:figure} gates
+# :name: fig-self-tuning-networks-gates
+# :alt: Left, three falling sigmoids with dots on them, crosses that leave them for large log penalties, and dashed tangents
+#   near λ equal to 3. Right, a line of slope two on logarithmic axes, and a flat line of dots near 1e-15.
+#
+# Left: three gates of the exact best response of ridge regression (blue), those that training finds under a wide law of λ
+# (dots) and under one that never closes a gate (crosses: right where it was trained, wrong beyond), and the affine stand-in
+# that a hyper-layer learns around λ = 3 with σ = 0.5 (grey): a local model. Right: the error of its Jacobian for ridge
+# regression on 65 features falls with the square of σ (the dotted line has slope 2); for a loss that is quadratic in λ too
+# it is rounding error (bottom).
+# ```
+#
 # ## The experiment
 #
 # ### One hyperparameter, where the truth is known
@@ -647,410 +329,477 @@ legend = errors.legend()
 # {eq}`self-tuning-training` and {eq}`self-tuning-validation` with $\hat w(\lambda) = w_0 + \lambda J$.
 
 # %%
-parts = [torch.stack(each) for each in zip(*map(ridge_data, range(n_ridge_seeds)), strict=True)]
-copied = [each.repeat(len(ridge_starts), *(1,) * (each.ndim - 1)) for each in parts]
-
-
-def ridge_losses(base, slope):
-    """Squared errors of the weights base + slope·λ/5, one λ an example."""
-
-    def predict(design, values):
-        weights = base[:, None] + values / 5 * slope[:, None]
-        return (design * weights).sum(dim=-1), weights
-
-    def training(values):
-        predicted, weights = predict(copied[0], values)
-        penalty = values[..., 0].exp() / len(parts[0][0]) * weights.square().sum(dim=-1)
-        return 0.5 * ((predicted - copied[1]).square() + penalty).mean(dim=1)
-
-    def validation(values):
-        return (predict(copied[2], values)[0] - copied[3]).square().mean(dim=1)
-
-    return Losses(training, validation, lambda values: validation(values[:, None].expand(-1, 100, -1)))
-
-
-def tune_ridge():
-    """From every start, on every split."""
-    start = torch.tensor(ridge_starts).double().repeat_interleave(n_ridge_seeds)[:, None]
-    base, slope = (torch.zeros(len(start), 65, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    return train_self_tuning(
-        ridge_losses(base, slope),
-        torch.optim.Adam([base, slope], lr=0.02),
-        start,
-        n_steps=ridge_steps,
-        batch_size=100,
-        warm_up=ridge_steps // 10,
-        tuning_rate=0.02,
-        std_rate=0.02,
-        evaluate_every=50,
-        generator=seeded_generator(seed + 7),
-    )
-
-
-def tuned_convolutions(start):
-    """What is tuned in the convolutional network: dropout, decay, and a shift in whole pixels."""
-    rates = [Hyperparameter(f"dropout {i}", 0.0, 0.9, start) for i in range(1, len(channels) + 1)]
-    decay = Hyperparameter("decay", 1e-6, 0.1, 1e-4, logarithmic=True)
-    return [*rates, decay, Hyperparameter("shift", 0, 2, 1, discrete=True)]
-
-
-def tuned_text(start):
-    """What is tuned in the recurrent network."""
-    decay = Hyperparameter("decay", 1e-6, 0.1, 1e-5, logarithmic=True)
-    return [Hyperparameter("dropout 1", 0.0, 0.9, start), decay]
-
-
-if text == "shakespeare":
-    written = load_tiny_shakespeare()
-else:
-    loaders = (datasets.load_diabetes, datasets.load_wine, datasets.load_digits, datasets.load_breast_cancer)
-    written = "".join(load().DESCR for load in loaders).lower()
-alphabet = sorted(set(written))
-symbols = torch.tensor([alphabet.index(symbol) for symbol in written])
-pieces = symbols.unfold(0, sequence_length + 1, sequence_length)
-n_rest = min(len(pieces) - n_sequences - n_sequences // 2, 2 * n_sequences)
-text_sets = split(
-    pieces[:, :-1].contiguous(),
-    pieces[:, 1:].contiguous(),
-    [n_sequences, n_sequences // 2, n_rest],
-    n_text_seeds,
-)
-
-
-def adam(weights):
-    """The optimiser of the recurrent network."""
-    return torch.optim.Adam(weights, lr=0.01)
-
-
-def convolutions():
-    """Self-tuning and unregularised convolutional networks."""
-    options = {"n_steps": convolution_steps, "number": 5}
-    choice = tuned_convolutions(starts[0])
-    nothing = torch.full((1, n_seeds, len(choice)), NONE)
-    return tune(make_cnn, [choice], digit_sets, **options), fix(
-        make_cnn, choice, nothing, digit_sets, **options
-    )
-
-
-def sentences():
-    """Self-tuning, unregularised, replayed and fixed recurrent networks."""
-    options = {"n_steps": text_steps, "number": 6, "optimiser": adam, "batch_size": text_batch}
-    choice = tuned_text(starts[0])
-    learnt = tune(make_lstm, [choice], text_sets, **options)
-    path = learnt[0].unconstrained
-    both = torch.cat([path, path[-1:].expand_as(path), torch.full_like(path, NONE)], dim=1)
-    return learnt, fix(make_lstm, choice, both, text_sets, **options)
-
-
-tasks = {"sentences": sentences, "ridge": tune_ridge, "convolutions": convolutions}
-for name, outcome in progress(
-    run_side_by_side(tasks, n_workers=n_workers), "ridge, text, images", total=len(tasks)
-):
-    found[name] = outcome
-
+ridge_history = experiment.tune_ridge(ridge, ridge_starts, ridge_steps, seed)
 penalties = torch.linspace(-5, 12, 171).double()
-
-
-def exact_validation(number, values):
-    """Validation loss of the exact best response at each λ."""
-    design, targets, other_design, other_targets = (each[number] for each in parts)
-    weights = gated_best_response(design, targets).weights(values)
-    return (weights @ other_design.T - other_targets).square().mean(dim=-1)
-
-
-ridge_history = found["ridge"]
+curves = [ridge.validation(i, penalties) for i in range(n_ridge_seeds)]
 ends = ridge_history.unconstrained[-1, :, 0].view(len(ridge_starts), n_ridge_seeds)
 excess = torch.stack(
-    [exact_validation(i, ends[:, i]) / exact_validation(i, penalties).min() for i in range(n_ridge_seeds)]
-)
-glue_number("self-tuning-networks-ridge", 100 * (excess.max().item() - 1), ".1f", "%")
+    [
+        100 * (ridge.validation(i, ends[:, i]) / curves[i].min() - 1)
+        for i in range(n_ridge_seeds)
+    ]
+)  # per cent, one row a split
+lab.glue("ridge", excess.max().item(), ".1f", "%")
+lab.glue("n-ridge", excess.numel(), "d")
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-self-tuning-networks-ridge", "caption": "Ridge regression. Left: the exact validation loss of every log penalty on one split (grey), and where three runs start (open) and end (filled). Right: their paths, and those of the other splits, against the training steps; the horizontal lines are the optima of the splits."}, "image": {"alt": "Left, a U-shaped curve with three open circles on its flanks and three filled ones at its bottom. Right, nine curves from three starting values that come together near 4."}}
-fig, (curve, paths) = figure(1, 2, height=2.7)
-curve.plot(penalties, exact_validation(0, penalties), color=BASELINE)
+# %% tags=["hide-input"]
+fig, (curve, paths) = lab.figure(1, 2, height=2.7)
+curve.plot(penalties, curves[0], color=lab.BASELINE)
 beginnings = torch.tensor(ridge_starts).double()
-curve.plot(beginnings, exact_validation(0, beginnings), "o", color=ACCENT, mfc="white")
-curve.plot(ends[:, 0], exact_validation(0, ends[:, 0]), "o", color=ACCENT)
+curve.plot(
+    beginnings, ridge.validation(0, beginnings), "o", color=lab.ACCENT, mfc="white"
+)
+curve.plot(ends[:, 0], ridge.validation(0, ends[:, 0]), "o", color=lab.ACCENT)
 curve.set(xlabel="log penalty λ", ylabel="validation loss (variances)")
-for i in range(n_ridge_seeds):
-    best = penalties[exact_validation(i, penalties).argmin()]
-    paths.axhline(best, color=BASELINE, lw=0.8)
-lines = paths.plot(ridge_history.steps, ridge_history.unconstrained[:, :, 0], color=ACCENT, lw=1)
-labels = paths.set(xlabel="training steps", ylabel="log penalty λ")
+for each in curves:
+    paths.axhline(penalties[each.argmin()], color=lab.BASELINE, lw=0.8)
+steps, path = ridge_history.steps, ridge_history.unconstrained[:, :, 0]
+paths.plot(steps, path, color=lab.ACCENT, lw=1)
+paths.set(xlabel="training steps", ylabel="log penalty λ")
+lab.glue("ridge-paths", fig)
 
 # %% [markdown]
-# Whatever the start, the exact validation loss at the end is at most {glue:text}`self-tuning-networks-ridge` above the
-# optimum.
+# ```{glue:figure} ridge-paths
+# :name: fig-self-tuning-networks-ridge
+# :alt: Left, a U-shaped curve with three open circles on its flanks and three filled ones at its bottom. Right, curves from
+#   three starting values that come together near 4.
+#
+# Ridge regression. Left: the exact validation loss of every log penalty on one split (grey), and where three runs start
+# (open) and end (filled). Right: their paths, and those of the other splits, against the training steps; the horizontal
+# lines are the optima of the splits.
+# ```
+#
+# The exact validation loss at the end of the worst of {glue:text}`n-ridge` runs is {glue:text}`ridge` above the optimum.
+# The rate at which λ moves matters: twice as fast, and on some splits a run from the far end comes down before $J$ has
+# been learned, shoots past the optimum and is not back in time.
 #
 # ### Five hyperparameters
 #
-# The digits are 8 by 8 pixels: {glue:text}`self-tuning-networks-sizes` to train on, to tune on, and for the verdict,
-# permuted by each seed. The validation set has been trained on, through $\lambda$; only the third set is honest. A
-# network with two hidden layers has dropout before each of its three layers, noise on the images, and weight decay. The
-# opponents are plain networks, trained alike: none of the five; the best of six fixed dropout rates (half the rate on
-# the input); random search in the box of all five; and Optuna's tree-structured Parzen estimator (TPE)
-# {cite:p}`bergstra2011algorithms,akiba2019optuna` in the same box, whose first trial is the self-tuning run's start.
+# The digits are 8 by 8 pixels: {glue:text}`sizes` to train on, to tune on, and for the verdict, permuted for each of
+# {glue:text}`n-seeds` splits. The validation set has been trained on, through $\lambda$; only the third set is honest. A
+# network with two hidden layers has dropout before each of its three layers, noise on the images, and weight decay.
+#
+# The opponents are plain networks. All runs keep the weights of their best evaluation, which is early stopping. A plain
+# network has half the weights, and wants twice the learning rate: both rates were chosen by validation loss, on splits
+# that are not used here. The opponents are: none of the five; the best of {glue:text}`n-grid` fixed dropout rates (half the
+# rate on the input); *successive halving* {cite:p}`jamieson2016nonstochastic` of {glue:text}`n-candidates` random settings of
+# all five, in a box that a practitioner would draw, which costs what a self-tuning run costs; and Optuna's tree-structured
+# Parzen estimator (TPE) {cite:p}`bergstra2011algorithms,akiba2019optuna` in the same box, with {glue:text}`n-trials` trials of
+# a third of the steps, of which the model proposes {glue:text}`n-proposed`, and a training in full of the best. Both searches
+# begin with the values of the low start.
 #
 # Three controls take the method apart. *Replayed schedule* is a plain network under the hyperparameters that a
 # self-tuning run went through; *final values* is one under its last. *Responding, not tuned* is the self-tuning network
 # itself, perturbed as ever, with $\lambda$ and $\sigma$ held at the start.
 
+# %%
+images, labels = choose("digits", digits, experiment.DIGITS)()
+
+
+def images_task(name, make, n_splits, n_steps, rates):
+    """What the runs on digits share; the learning rates are those of plain and responding weights."""
+    sizes = [n_train, n_validation, n_test]
+    data = experiment.draw_splits(images, labels, sizes, n_splits, seed, session.device)
+    optimiser = experiment.sgd(*rates)
+    options = {"tuning_rate": tuning_rate, "entropy_weight": entropy_weight}
+    return experiment.Task(
+        name, seed, make, data, optimiser, n_steps, batch_size, stn.augment, **options
+    )
+
+
+perceptron = partial(stn.HyperMLP, [images[0].numel(), width, width, 10])
+convolutions = partial(stn.HyperCNN, images.shape[-1], channels, 10)
+task = images_task("digits", perceptron, n_seeds, n_steps, (plain_rate, learning_rate))
+image_task = images_task(
+    "images", convolutions, n_image_seeds, image_steps, (image_rate, image_rate)
+)
+written = choose("text", text, experiment.TEXTS)()
+pieces, n_symbols = experiment.cut_into_sequences(written, sequence_length)
+n_rest = min(len(pieces) - n_sequences - n_sequences // 2, 4 * n_sequences)
+sizes = [n_sequences, n_sequences // 2, n_rest]
+text_task = experiment.Task(
+    "text",
+    seed,
+    partial(stn.HyperLSTM, n_symbols, n_hidden),
+    experiment.draw_splits(
+        pieces[:, :-1], pieces[:, 1:], sizes, n_text_seeds, seed, session.device
+    ),
+    experiment.adam(text_plain_rate, text_rate),
+    text_steps,
+    text_batch,
+    None,
+    tuning_rate=tuning_rate,
+    entropy_weight=entropy_weight,
+)
 
 # %%
-def row(name, validation, test, seconds, n_updates):
-    """One line: mean losses over the splits, what they cost, and their seconds."""
-    print(f"{name:34}{validation.mean():>12.3f}{test.mean():>8.3f}{n_updates:>10d}{seconds:>10.2f}")
-
-
-glue_text("self-tuning-networks-sizes", f"{n_train}, {n_validation} and {n_test}")
-best_trial = tpe_validation.argmin(dim=0, keepdim=True)
-tpe_test = torch.cat([outcome[2] for outcome in found["tree Parzen"]]).gather(0, best_trial)[0]
-tpe_seconds = sum(outcome[3] for outcome in found["tree Parzen"])
-random_test = found["random"][2].gather(0, random_validation.argmin(dim=0, keepdim=True))[0]
-print(f"{'':34}{'validation':>12}{'test':>8}{'updates':>10}{'seconds':>10}")
-row("no regularisation", grid_validation[0], grid_test[0], seconds_plain, n_steps)
-row(
-    "best fixed dropout",
-    picked(grid_validation),
-    picked(grid_test),
-    len(grid) * seconds_plain,
-    len(grid) * n_steps,
+jobs = {
+    "sentences": lambda: experiment.text_runs(text_task, starts[0]),
+    "self-tuning": lambda: experiment.self_tuning_runs(task, starts),
+    "images": lambda: experiment.image_runs(
+        image_task, starts[0], shift, len(channels)
+    ),
+    "TPE": lambda: experiment.bayesian(task, n_rounds, n_at_once),
+    "grid": lambda: experiment.grid_search(task, grid),
+    "halving": lambda: experiment.halving(task, n_candidates),
+}
+done = session.side_by_side(jobs, "digits and text", n_workers=n_workers)
+runs, fixed = done["self-tuning"], done["grid"]
+learnt, held = runs["self-tuning"], runs["responding, not tuned"]
+replayed, final = runs["replayed schedule"], runs["final values"]
+both = learnt.test[:2].mean(dim=0)  # from the low and the middle start
+rivals = {
+    "no regularisation": fixed.test[0],
+    "grid": fixed.pick()[1],
+    "halving": done["halving"][-1].test[0],
+    "TPE": done["TPE"][-1].test[0],
+}
+over = {name: lab.ratio(both, tested) for name, tested in rivals.items()}
+digits_schedule = lab.paired_difference(
+    replayed.test.mean(dim=0), final.test.mean(dim=0), unit="nats"
 )
-seconds_random = n_trials * found["random"][3]
-row("random search", random_validation.amin(dim=0), random_test, seconds_random, n_trials * n_steps)
-row("TPE, first trial", tpe_validation[0], found["tree Parzen"][0][2], found["tree Parzen"][0][3], n_steps)
-row("TPE, all trials", tpe_validation.amin(dim=0), tpe_test, tpe_seconds, n_trials * n_steps)
-for number, start in enumerate(starts[:2]):
-    row(f"self-tuning from {start:g}", validation[number], test[number], seconds_self_tuning, updates)
-for name, (_, losses, tested, seconds) in list(runs.items())[1:]:
-    for number, start in enumerate(starts[:2]):
-        taken = updates if name == "responding, not tuned" else n_steps
-        row(f"{name}, from {start:g}", losses[number], tested[number], seconds, taken)
+sentences = done["sentences"]
+text_schedule = lab.paired_difference(
+    sentences["replayed schedule"].test[0],
+    sentences["final values"].test[0],
+    unit="nats",
+)
+
+# %% tags=["hide-input"]
+gain = over["no regularisation"]
+lab.glue("gain", lab.Estimate(100 * (1 - gain.value), 100 * gain.error, "%"))
+lab.glue(
+    "held-cost", (held.validation[1].mean() / learnt.validation[1].mean()).item(), ".1f"
+)
+for key, name in (("grid", "grid"), ("halving", "halving"), ("tpe", "TPE")):
+    lab.glue(f"over-{key}", over[name])
+lab.glue("schedule-digits", digits_schedule)
+lab.glue("schedule-text", text_schedule)
+lab.glue("n-grid", len(grid), "d")
+lab.glue("n-candidates", n_candidates, "d")
+lab.glue("n-trials", n_rounds * n_at_once, "d")
+lab.glue("n-proposed", (n_rounds - 1) * n_at_once, "d")
+lab.glue("n-seeds", n_seeds, "d")
+lab.glue("n-text-seeds", n_text_seeds, "d")
+lab.glue("sizes", f"{n_train}, {n_validation} and {n_test}")
+
+# %% tags=["hide-input", "thumbnail", "remove-output"]
+fig, (curves, rates) = lab.figure(1, 2, height=2.9)
+searches = {
+    "fixed dropout": ([fixed], "--"),
+    "successive halving": (done["halving"], "-."),
+    "optuna's TPE": (done["TPE"], "-"),
+}
+for name, (outcomes, style) in searches.items():
+    spent, lowest = experiment.best_so_far(outcomes)
+    curves.plot(spent / n_steps, lowest, style, color=lab.BASELINE, lw=1.2, label=name)
+middle = slice(n_seeds, 2 * n_seeds)
+for outcome, style, colour, name in (
+    (held, ":", lab.BASELINE, "the same, not tuned"),
+    (learnt, "-", lab.ACCENT, "self-tuning"),
+):
+    spent = outcome.cost / n_steps * outcome.history.steps / n_steps
+    lowest = outcome.history.validation[:, middle].cummin(dim=0).values.mean(dim=1)
+    curves.plot(spent, lowest, style, color=colour, lw=2, label=name)
+curves.set(xscale="log", yscale="log", xlabel="cost (trainings of a plain network)")
+curves.set(ylabel="lowest validation loss (nats)")
+curves.legend()
+chosen = experiment.tuned_digits(starts[0])
+first_hidden = experiment.values_along(learnt, chosen, "dropout 1")
+for column in range(2 * n_seeds):
+    style = "-" if column < n_seeds else "--"
+    rates.plot(
+        learnt.history.steps, first_hidden[:, column], style, color=lab.ACCENT, lw=1
+    )
+for start, style in zip(starts[:2], ("-", "--"), strict=True):
+    rates.plot([], [], style, color=lab.ACCENT, label=f"from {start:g}")
+rates.set(xlabel="training steps", ylabel="dropout, first hidden layer", ylim=(0, None))
+rates.legend()
+lab.glue("answer", fig)
 
 # %% [markdown]
-# A handful of trials is little for five hyperparameters: in a box that holds every rate up to 0.9 most trials hardly
-# train, and it shows how little TPE adds to its first one. The grid is the fairer opponent, since it knows that one
-# rate will do. `gpu.yaml` gives the searches thirty trials.
-#
-# Updates are the currency here, and a validation step is one too. Seconds are those of a run in a batch of runs, so that
-# sequential TPE pays for its small batches.
-#
-# The last two lines are the ones to read twice. Held at the middle start, the responding layers end with a test loss of
-# {glue:text}`self-tuning-networks-held-middle`; tuned from there, with {glue:text}`self-tuning-networks-learnt-middle`. Tuning
-# works. Held at the low start they end with {glue:text}`self-tuning-networks-held-low`, tuned with
-# {glue:text}`self-tuning-networks-learnt`, and a plain network at the tuned values with
-# {glue:text}`self-tuning-networks-final`. So a second copy of the weights, gated by noise of its own for each example,
-# regularises by itself. The comparison with plain networks, which is the usual one, counts that as tuning.
+# Cost is counted in products with a network's weights: an update of a network that responds takes two of them, and a
+# validation step is an update too.
+
+
+# %%
+def row(validation, test, cost):
+    """Mean losses over the splits, and the cost in trainings of a plain network."""
+    return {
+        "validation": lab.mean(validation),
+        "test": lab.mean(test),
+        "trainings": cost / n_steps,
+    }
+
+
+halved, searched = done["halving"], done["TPE"]
+rows = {
+    "no regularisation": row(fixed.validation[0], fixed.test[0], fixed.cost),
+    "best fixed dropout": row(*fixed.pick(), fixed.cost * len(grid)),
+    "successive halving": row(*halved[-1].pick(), experiment.total_cost(halved)),
+    "TPE": row(*searched[-1].pick(), experiment.total_cost(searched)),
+}
+for name, outcome in runs.items():
+    for number, start in enumerate(starts[:2]):
+        losses = outcome.validation[number], outcome.test[number]
+        rows[f"{name}, from {start:g}"] = row(*losses, outcome.cost)
+lab.table(pd.DataFrame(rows).T, {"trainings": ".1f"})
+
+# %% [markdown]
+# The last two rows are the ones to read twice. Held at the middle start, the responding layers stay bad; tuned from
+# there, they end where they end from the low start. Tuning works. Held at the *low* start they do about as well as tuned
+# from there: {glue:text}`from-held-low` is the ratio of the test losses, tuned over held. So a second copy of the weights,
+# gated by noise of its own for each example, regularises by itself, and a comparison with plain networks, which is the
+# usual one, counts that as tuning. Hence the rows of the table below that compare with others average over both starts: a
+# network that responds and stands still would fail them.
 #
 # ### Convolutions and sentences
 #
 # The other two layers do the same. A convolutional network tunes dropout, decay and the largest *shift* of its images
-# in whole pixels, an integer that no gradient passes. A recurrent network with the cell above predicts the next letter
-# of a text that it sees too little of, and tunes the dropout of its output and its decay.
+# in whole pixels, an integer that no gradient passes; it starts at {glue:text}`shift`, which is too far for images of this
+# size. A recurrent network with the cell above predicts the next letter of a text that it sees too little of, and tunes
+# the dropout of its output and its decay, on {glue:text}`n-text-seeds` splits.
 
 # %%
-learnt_cnn, plain_cnn = found["convolutions"]
-learnt_text, plain_text = found["sentences"]
-held = runs["responding, not tuned"]
-glue_number("self-tuning-networks-held-low", held[2][0].mean().item(), ".3f")
-glue_number("self-tuning-networks-held-middle", held[2][1].mean().item(), ".3f")
-glue_number("self-tuning-networks-learnt", test[0].mean().item(), ".3f")
-glue_number("self-tuning-networks-learnt-middle", test[1].mean().item(), ".3f")
-glue_number("self-tuning-networks-final", runs["final values"][2][0].mean().item(), ".3f")
-print(f"{'test loss (nats)':32}{'images':>8}{'text':>8}")
-print(f"{'self-tuning':32}{learnt_cnn[2].mean():>8.3f}{learnt_text[2].mean():>8.3f}")
-print(f"{'no regularisation':32}{plain_cnn[2].mean():>8.3f}{plain_text[2][2].mean():>8.3f}")
-print(f"{'replayed schedule':32}{'':>8}{plain_text[2][0].mean():>8.3f}")
-print(f"{'final values':32}{'':>8}{plain_text[2][1].mean():>8.3f}")
+pictures = done["images"]
+columns = {"images": pictures, "text": sentences}
+losses = {
+    name: {key: lab.mean(each.test[0]) for key, each in outcomes.items()}
+    for name, outcomes in columns.items()
+}
+lab.table(pd.DataFrame(losses).fillna(""))
+shift_choice = experiment.tuned_images(starts[0], shift, len(channels))
+shifts = experiment.values_along(pictures["self-tuning"], shift_choice, "shift")
+lab.glue("shift", shift, "d")
+lab.glue("shift-end", shifts[-1].mean().item(), ".1f")
+lab.glue("from-held-low", lab.ratio(learnt.test[0], held.test[0]))
+
+# %% [markdown]
+# The largest shift ends at {glue:text}`shift-end` pixels, in the mean over the splits. On text, dropout hardly helps so
+# small a network, and what helps is the second copy of the weights.
+#
+# ### What differs from the authors' runs
+#
+# The layers, the two steps and their order are the authors'. Their networks for images train with SGD at 0.01 and
+# momentum 0.9, decay the rate tenfold when the validation loss has not fallen for 60 epochs, and cut no gradient; ours
+# follow half a cosine and are cut at norm 5. Their entropy weight is $10^{-5}$ by default and $10^{-3}$ in the command of
+# their README; ours is {glue:text}`entropy-weight`. They tune 15 hyperparameters, among them cutout and the colours' jitter,
+# and no weight decay. Their recurrent network predicts words: two layers of 650 units behind an embedding whose weights
+# the plain output layer shares, SGD at 30 cut at 0.25, seven hyperparameters, σ fixed at 1 for the logits, and no
+# perturbation in the validation step. Ours is one layer of {glue:text}`n-hidden` units that predicts letters, with Adam.
+# Dropout is theirs: whole channels between convolutions, one mask for all places of a sequence.
 
 # %% [markdown]
 # ## The claims
 #
-# The paper's tables were not at hand, so the middle column holds what its abstract claims. The rules were set on seeds 2
-# to 5 of a slightly longer run, and those of the rows that compare with plain networks set anew once the seed shown here and
-# two fresh ones had been seen: they had asked for a gain on each split, or for two standard errors, and with
-# {glue:text}`self-tuning-networks-splits` splits both pass and fail by chance. Now they ask for a lower mean. Ridge
-# regression got twice the steps when two of five recorded seeds had shown a run that shoots past the optimum and is not back
-# in time. The ledger counts those five seeds, run again, and five that nobody had seen. Where a row does not hold on each of
-# them, it is single runs that go astray: a ridge regression that ends just above the bound, or a convolutional network that
-# is slow to begin, and whose shift is tuned up while it learns nothing.
-
+# The rules were set on the seeds 21 to 23, before the seed shown here was run. Those for the digits ask that the mean lies
+# two standard errors beyond the bound: with few splits the lower mean is often chance.
 
 # %% tags=["claims", "hide-input"]
+lab.glue("entropy-weight", f"{entropy_weight:g}")
+lab.glue("n-hidden", n_hidden, "d")
 halvings = [ridge_errors[i] / ridge_errors[i + 1] for i in (1, 2)]
-farthest = max(halvings, key=lambda value: abs(value - 4))
-worst_excess = excess.max().item()
-over_nothing_tuned = ratio(validation[0], grid_validation[0])
-over_fixed = ratio(validation[0], picked(grid_validation))
-differences = (runs["replayed schedule"][2] - runs["final values"][2]).mean(dim=0)
-from_middle = ratio(validation[1], validation[0])
-over_plain_cnn = ratio(learnt_cnn[2][0], plain_cnn[2][0])
-over_plain_text = ratio(learnt_text[2][0], plain_text[2][2])
-text_schedule = plain_text[2][0] - plain_text[2][1]
-from_held, from_held_low = ratio(validation[1], held[1][1]), ratio(validation[0], held[1][0])
+local = "“approximating the best-response around the current hyperparameters”"
+claims = [
+    lab.Claim(
+        "The best response of a shallow linear network with a penalised Jacobian is a"
+        " gating of its hidden units by sigmoids (relative error, 33 penalties)",
+        "“the exact best-response for a shallow linear network … can be represented by"
+        " a similar gating mechanism”",
+        gate_error,
+        lab.at_most(1e-9),
+        "exact",
+        source="paper",
+    ),
+    lab.Claim(
+        "For quadratic losses the perturbed affine fit has the exact Jacobian of the"
+        " best response, whatever σ (relative error, worst of three σ)",
+        local,
+        max(quadratic_errors),
+        lab.at_most(1e-10),
+        "exact",
+        source="implied",
+    ),
+    lab.Claim(
+        "For ridge regression in the log penalty, halving σ divides the error of the"
+        " fitted Jacobian by four (ratio farthest from 4)",
+        local,
+        max(halvings, key=lambda value: abs(value - 4)),
+        lab.between(3, 5),
+        "exact",
+        source="ours",
+    ),
+]
 
+# %% tags=["hide-input"]
+n_weights = [
+    sum(each.numel() for each in perceptron(n).parameters()) for n in (len(chosen), 0)
+]
+claims += [
+    lab.Claim(
+        "Gates that train under sampled λ answer as the best response does (relative"
+        " error within σ of the centre, worst of four laws of λ)",
+        local,
+        max(gate_errors["relative error of the response"], key=float),
+        lab.at_most(0.05),
+        "statistical",
+        source="implied",
+    ),
+    lab.Claim(
+        "Gates that train under sampled λ have the slopes and offsets of the exact ones"
+        " (largest error, worst of four laws of λ)",
+        "not in the abstract",
+        max(gate_errors["error of slopes and offsets"], key=float),
+        lab.at_most(0.1),
+        "statistical",
+        source="ours",
+    ),
+    lab.Claim(
+        "The best response of a whole network is stored in little more than twice its"
+        " weights (perceptron, five hyperparameters)",
+        "“compact approximations”, “scalable”",
+        n_weights[0] / n_weights[1],
+        lab.at_most(2.5),
+        "exact",
+        source="paper",
+    ),
+]
 
-def standard_error(values):
-    """Of a mean."""
-    return (values.std() / len(values) ** 0.5).item()
-
-
-show_claims(
-    [
-        Claim(
-            "The best response of a shallow linear network is a sigmoid gating (relative error, 33 values of λ)",
-            "exact",
-            gate_error,
-            at_most(1e-9),
-            "exact",
-        ),
-        Claim(
-            "Training under random λ finds these gates (largest error of slopes and offsets, two laws of λ)",
-            "exact",
-            learned_error,
-            at_most(1e-3),
-            "exact",
-        ),
-        Claim(
-            "Quadratic losses: the perturbed affine fit has the exact Jacobian, whatever σ (worst of three)",
-            "approximates the best response locally",
-            max(quadratic_errors),
-            at_most(1e-10),
-            "exact",
-        ),
-        Claim(
-            "Other losses: halving σ divides the Jacobian's error by four (ratio farthest from 4)",
-            "approximates the best response locally",
-            farthest,
-            between(3, 5),
-            "exact",
-        ),
-        Claim(
-            "It finds the ridge optimum from far starts (exact validation loss over the optimum, worst run)",
-            "optimises hyperparameters by gradients",
-            worst_excess,
-            at_most(1.02, partly=1.1),
-            "statistical",
-        ),
-        Claim(
-            "Validation loss against no regularisation, digits",
-            "adapts regularisation",
-            over_nothing_tuned[0],
-            at_most(0.75, partly=1.0),
-            "statistical",
-            over_nothing_tuned[1],
-        ),
-        Claim(
-            "Test loss against no regularisation, digits",
-            "adapts regularisation",
-            over_nothing[0],
-            at_most(0.75, partly=1.0),
-            "statistical",
-            over_nothing[1],
-        ),
-        Claim(
-            "Validation loss against the best fixed dropout of a grid",
-            "outperforms competing methods",
-            over_fixed[0],
-            at_most(1, partly=1.1),
-            "statistical",
-            over_fixed[1],
-        ),
-        Claim(
-            "Validation loss against all trials of random search",
-            "outperforms competing methods",
-            over_random[0],
-            at_most(1, partly=1.1),
-            "statistical",
-            over_random[1],
-        ),
-        Claim(
-            "Validation loss against all trials of Bayesian optimisation (TPE)",
-            "outperforms competing methods",
-            over_tpe[0],
-            at_most(1, partly=1.1),
-            "statistical",
-            over_tpe[1],
-        ),
-        Claim(
-            "Convolutions: test loss against no regularisation",
-            "adapts regularisation",
-            over_plain_cnn[0],
-            at_most(1, partly=1.1),
-            "statistical",
-            over_plain_cnn[1],
-        ),
-        Claim(
-            "Recurrent cell: test loss against no regularisation",
-            "adapts regularisation",
-            over_plain_text[0],
-            at_most(1, partly=1.1),
-            "statistical",
-            over_plain_text[1],
-        ),
-        Claim(
-            "The schedule, replayed by a plain network, beats its final values (difference of test losses, digits)",
-            "schedules can outperform fixed values",
-            differences.mean().item(),
-            at_most(0, standard_errors=2),
-            "statistical",
-            standard_error(differences),
-        ),
-        Claim(
-            "The same for the recurrent network on text",
-            "schedules can outperform fixed values",
-            text_schedule.mean().item(),
-            at_most(0, standard_errors=2),
-            "statistical",
-            standard_error(text_schedule),
-        ),
-        Claim(
-            "Tuning helps: validation loss against the same layers held at the middle start",
-            "adapts regularisation",
-            from_held[0],
-            at_most(1, standard_errors=2),
-            "statistical",
-            from_held[1],
-        ),
-        Claim(
-            "The same at the low start",
-            "adapts regularisation",
-            from_held_low[0],
-            at_most(1, standard_errors=2),
-            "statistical",
-            from_held_low[1],
-        ),
-        Claim(
-            "The start does not matter much (validation loss from the middle start over the low one)",
-            "not in the abstract",
-            from_middle[0],
-            at_most(1.2),
-            "qualitative",
-            from_middle[1],
-        ),
-    ]
+# %% tags=["hide-input"]
+on_images = lab.ratio(
+    pictures["self-tuning"].validation[0],
+    pictures["responding, not tuned"].validation[0],
 )
+tunes = "“allowing us to tune discrete hyperparameters, data augmentation”, “dropout”"
+claims += [
+    lab.Claim(
+        "Alternating training and validation steps finds the best penalty of ridge"
+        " regression (excess of the exact validation loss, worst of three far starts)",
+        "“alternates between approximating the best-response … and optimizing”",
+        lab.mean(excess.amax(dim=1), "%"),
+        lab.at_most(2, partly=10, unit="%"),
+        "statistical",
+        source="paper",
+    ),
+    lab.Claim(
+        "Dropout, noise and decay of a network on digits are tuned: validation loss over"
+        " that of the same layers held at the middle start",
+        tunes,
+        lab.ratio(learnt.validation[1], held.validation[1]),
+        lab.at_most(0.75, standard_errors=2, partly=1),
+        "statistical",
+        source="paper",
+    ),
+    lab.Claim(
+        "A shift in whole pixels is tuned: mean of its ends in convolutional networks"
+        " that start at 2",
+        tunes,
+        lab.mean(shifts[-1], "pixels"),
+        lab.at_most(1.5, standard_errors=2, unit="pixels"),
+        "statistical",
+        source="paper",
+    ),
+    lab.Claim(
+        "Convolutional networks gain by their tuning: validation loss over that of the"
+        " same layers held at the start",
+        tunes,
+        on_images,
+        lab.at_most(1, standard_errors=2),
+        "statistical",
+        source="implied",
+    ),
+]
+
+# %% tags=["hide-input"]
+better = "“outperforms competing hyperparameter optimization methods”"
+
+
+def beats(name, words):
+    """Test loss from two starts over a rival's."""
+    claim = f"On digits, the test loss from the low and middle start is below {words}"
+    rule = lab.below(1, standard_errors=2)
+    return lab.Claim(
+        f"{claim} (ratio)", better, over[name], rule, "statistical", source="implied"
+    )
+
+
+claims += [
+    lab.Claim(
+        "On digits, the test loss from the low and the middle start is a quarter below"
+        " that without regularisation (ratio)",
+        "“to adapt regularization hyperparameters”",
+        over["no regularisation"],
+        lab.at_most(0.75, partly=1),
+        "statistical",
+        source="implied",
+    ),
+    beats("grid", "that of the best fixed dropout rate of a grid"),
+    beats("halving", "that of successive halving at the same cost"),
+    beats("TPE", "that of Bayesian optimisation at twice the cost"),
+    lab.NotChecked(
+        "Self-tuning networks outperform grid, random search and Bayesian optimisation"
+        " on CIFAR-10 and the Penn Treebank",
+        "“outperforms competing hyperparameter optimization methods on large-scale deep"
+        " learning problems”",
+        "needs data that are in no package, and hours on a GPU",
+    ),
+]
+
+# %% tags=["claims", "hide-input"]
+schedules = "“hyperparameter schedules that can outperform fixed hyperparameter values”"
+lower = lab.below(0, standard_errors=2, unit="nats")
+claims += [
+    lab.Claim(
+        "On digits, a plain network under the schedule of a self-tuning run has a lower"
+        " test loss than one under its final values (difference)",
+        schedules,
+        digits_schedule,
+        lower,
+        "statistical",
+        source="paper",
+    ),
+    lab.Claim(
+        "On text, a plain recurrent network under the schedule of a self-tuning run has a"
+        " lower test loss than one under its final values (difference)",
+        schedules,
+        text_schedule,
+        lower,
+        "statistical",
+        source="paper",
+    ),
+    lab.Claim(
+        "On digits, tuning from the low start beats the same layers held there (ratio of"
+        " test losses)",
+        "not in the abstract",
+        lab.ratio(learnt.test[0], held.test[0]),
+        lab.below(1, standard_errors=2),
+        "statistical",
+        source="ours",
+    ),
+]
+lab.show_claims(claims)
 
 # %% [markdown]
-# Two kinds of rows do not come out. *Schedules*: for a plain network it makes no difference that we could measure whether
-# the regularisation follows the run or stands where the run ended. The paper saw its schedules matter over many more
-# epochs on a real corpus; ours are a minute long and move little. *Tuning from a good start*: there the layers alone do
-# as well. The rows above it, which compare with plain networks, are right about the method as a whole and silent about
-# which part of it helps.
+# Three kinds of rows do not come out, or come and go with the seed. *Rivals*: once a plain network has a learning rate of
+# its own and a search as careful as ours, it is about as good as a self-tuning one, for as much cost or a few times that.
+# *Schedules*: whether the regularisation follows the run or stands where the run ended makes a difference of a hundredth
+# of a nat at most, with either sign; the ledger counts over how many seeds it is one. The paper saw its schedules matter
+# over many more epochs on a real corpus, where dropout itself matters more. *Tuning from a good start*: there the layers
+# alone do as well.
 #
 # ## Where it breaks
 #
 # The slope of the validation loss comes from a network that has to have learned something. Start all rates at
-# {glue:text}`self-tuning-networks-bad-start`, so that three layers of dropout and as much noise leave nothing to learn from.
+# {glue:text}`bad-start`, so that three layers of dropout and as much noise leave nothing to learn from.
 
-# %%
-glue_number("self-tuning-networks-bad-start", starts[2], ".1f")
-glue_number("self-tuning-networks-bad-loss", validation[2].mean().item(), ".2f")
-glue_number("self-tuning-networks-chance", math.log(10), ".2f")
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-self-tuning-networks-fails", "caption": "Dropout of the first hidden layer (left) and validation loss (right) from three starts, one line a split. From the highest start (grey) a run learns late or never: its loss stays near that of guessing (dotted) for long or for good, and its dropout wanders or climbs to the bound. A run that begins to learn recovers."}, "image": {"alt": "Left, dropout rates over training steps: blue and green lines come below 0.2, grey lines start at 0.6 and climb or fall. Right, validation losses on a logarithmic axis: blue and green lines fall to 0.1, grey ones fall late or stay at 2.3."}}
-fig, (rates, losses) = figure(1, 2, height=2.7)
-for number, (start, colour) in enumerate(zip(starts, (ACCENT, PALETTE[1], BASELINE), strict=True)):
+# %% tags=["hide-input", "remove-output"]
+lab.glue("bad-start", starts[2], ".1f")
+lab.glue("bad-loss", learnt.validation[2].mean().item(), ".2f")
+lab.glue("chance", math.log(10), ".2f")
+fig, (rates, losses) = lab.figure(1, 2, height=2.7)
+history = learnt.history
+colours = (lab.ACCENT, lab.PALETTE[1], lab.BASELINE)
+for number, (start, colour) in enumerate(zip(starts, colours, strict=True)):
     columns = slice(number * n_seeds, (number + 1) * n_seeds)
     rates.plot(history.steps, first_hidden[:, columns], color=colour, lw=1)
     losses.plot(history.steps, history.validation[:, columns], color=colour, lw=1)
@@ -1058,14 +807,25 @@ for number, (start, colour) in enumerate(zip(starts, (ACCENT, PALETTE[1], BASELI
 losses.axhline(math.log(10), color="black", lw=0.8, ls=":")
 rates.set(xlabel="training steps", ylabel="dropout, first hidden layer", ylim=(0, 0.9))
 losses.set(xlabel="training steps", ylabel="validation loss (nats)", yscale="log")
-legend = losses.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
+losses.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
+lab.glue("fails", fig)
 
 # %% [markdown]
-# The mean of the best validation losses from there is {glue:text}`self-tuning-networks-bad-loss`, beside
-# {glue:text}`self-tuning-networks-chance` for guessing. The output does not depend on $\lambda$ while it does not depend
+# ```{glue:figure} fails
+# :name: fig-self-tuning-networks-fails
+# :alt: Left, dropout rates over training steps: blue and green lines come below 0.3, grey lines start at 0.6 and climb or
+#   fall. Right, validation losses on a logarithmic axis: blue and green lines fall, grey ones fall late or stay at 2.3.
+#
+# Dropout of the first hidden layer (left) and validation loss (right) from three starts, one line a split. From the highest
+# start (grey) a run learns late or never: its loss stays near that of guessing (dotted) for long or for good, and its
+# dropout wanders or climbs to the bound. A run that begins to learn recovers.
+# ```
+#
+# The mean of the best validation losses from there is {glue:text}`bad-loss`, beside
+# {glue:text}`chance` for guessing. The output does not depend on $\lambda$ while it does not depend
 # on the image; the slope is noise, and Adam takes steps of full length along noise. The entropy pushes the same way: where
-# the loss is flat it alone decides, and $\sigma$ grows. Start low, where a network learns, and let the validation loss
-# ask for more.
+# the loss is flat it alone decides, and $\sigma$ grows. A largest shift of 3 pixels does the same to the convolutional
+# network. Start low, where a network learns, and let the validation loss ask for more.
 #
 # Two limits are smaller. The response is local: the affine gate holds for about $\sigma$ around $\lambda$, and
 # hyperparameters that must jump are out of reach. And $\lambda$ enters the layers as it is, neither centred nor scaled; a
@@ -1074,8 +834,8 @@ legend = losses.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
 # ## Bigger
 #
 # ```bash
-# regularity run self_tuning_networks -f gpu     # MNIST, Tiny Shakespeare, 20 splits, 30 trials
-# regularity run self_tuning_networks -f paper   # networks and trainings of the paper's order
+# regularity run self_tuning_networks -f gpu     # MNIST, Tiny Shakespeare, more splits and trials
+# regularity run self_tuning_networks -f paper   # longer trainings of wider networks
 # ```
 #
 # or, by hand,
@@ -1084,8 +844,9 @@ legend = losses.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
 # papermill notebooks/tuning/self_tuning_networks.ipynb out.ipynb -f notebooks/tuning/self_tuning_networks.gpu.yaml
 # ```
 #
-# The paper's own runs, AlexNet on CIFAR-10 and an LSTM on the Penn Treebank, need data that are in no package; the
-# second file trains networks of their size on MNIST and Shakespeare.
+# The paper's own runs, AlexNet on CIFAR-10 and an LSTM on the Penn Treebank, need data that are in no package. The second
+# file takes over their batch sizes, rates, units and sequence lengths, on MNIST and Shakespeare. Its networks are about ten
+# times smaller than theirs.
 #
 # ## Exercises
 #
@@ -1095,7 +856,7 @@ legend = losses.legend(loc="upper right", bbox_to_anchor=(1, 0.93))
 # 3. **Faster, slower.** With `tuning_rate` at a fifth, which of the failing runs in {numref}`fig-self-tuning-networks-fails`
 #    recover, and why?
 # 4. **Dropout in the wrong place.** Apply dropout in the validation step as well. What does the tuning then do to the
-#    rates? Why is that wrong?
+#    rates? Why is that wrong? And what does it do if the validation step looks at the training set?
 # 5. **Is it the noise?** Train plain networks at a run's final values with `perturbation_std=0.5` in
 #    {func}`~regularity.tuning.self_tuning_networks.train_fixed`. How much of what the responding layers gain does the
 #    perturbation alone bring?

@@ -2,8 +2,9 @@
 
 import ast
 import base64
-import json
+import inspect
 import re
+import textwrap
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +16,24 @@ from docutils import nodes
 from docutils.utils import new_document
 from PIL import Image
 from pybtex.database import parse_file
-from regularity_book import api, gallery, ledger, pages, speed
+from regularity_book import (
+    api,
+    book,
+    gallery,
+    ledger,
+    numbers,
+    pages,
+    speedups,
+    tables,
+    theme_fixes,
+    verdicts,
+)
+from sphinx import addnodes
 
-from regularity.press.chapters import all_chapters
+from regularity.lab.verdicts import claim_anchor
+from regularity.press.chapters import Chapter, Pair, all_chapters, page_numbers
 from regularity.press.cli import main
+from tests.conftest import write
 
 ROOT = Path(__file__).parents[2]
 
@@ -106,19 +121,28 @@ def test_references_link_to_their_papers() -> None:
         assert linked or entry.type == "book" or int(entry.fields["year"]) < 1960, key
 
 
-def test_every_part_with_a_chapter_has_an_opening_page() -> None:
+def test_every_part_with_a_chapter_begins_with_its_opening() -> None:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     for part in toc["parts"]:
         files = [entry["file"] for entry in part["chapters"]]
         folders = {file.split("/")[1] for file in files if file.startswith("notebooks/")}
         if folders:
-            assert [files[0]] == [f"book/parts/{folder}" for folder in folders]
-            title = (ROOT / f"{files[0]}.md").read_text(encoding="utf-8").splitlines()[0]
-            assert title == f"# {part['caption']}"
+            assert [files[0]] == [f"notebooks/{folder}/opening" for folder in folders]
+            assert Pair(ROOT, files[0]).title == part["caption"]
+
+
+def test_plain_copies_are_where_buttons_lead() -> None:
+    """Colab and hubs open a branch that the workflow pushes, Binder a folder that it fills when it is built."""
+    workflow = (ROOT / ".github" / "workflows" / "book.yml").read_text(encoding="utf-8")
+    assert f"--initial-branch {pages.PLAIN_BRANCH}\n" in workflow
+    assert "regularity notebook --to plain" in workflow
+    post_build = (ROOT / "binder" / "postBuild").read_text(encoding="utf-8")
+    assert f"regularity notebook --to {pages.PLAIN_FOLDER}\n" in post_build
 
 
 def test_api_lists_every_package() -> None:
     packages = {module.split(".")[0] for module in api.public_modules(ROOT)}
+    assert {"foundations", "lab", "press", "stein"} <= packages
     page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^```\{api-modules\} (\w+)$", page, re.MULTILINE)) == packages
 
@@ -137,7 +161,7 @@ def book_of(root: Path, modules: list[str]) -> SimpleNamespace:
 
 def test_api_pages_follow_the_modules(tmp_path: Path) -> None:
     app = book_of(
-        tmp_path, ["stein.first", "stein._private", "foundations.second", "lab.cli", "stein.__init__"]
+        tmp_path, ["stein.first", "stein._private", "foundations.second", "press.cli", "stein.__init__"]
     )
     folder = tmp_path / "book" / "api"
     api.write_pages(app, None)
@@ -154,7 +178,7 @@ def test_api_pages_follow_the_modules(tmp_path: Path) -> None:
 def test_signatures_are_those_of_the_source() -> None:
     from regularity.foundations.networks import UNet
     from regularity.foundations.risk import sure_gaussian
-    from regularity.stein.noise2score import NoiseEstimate
+    from regularity.lab import Claim, Estimate
 
     def signature(what: str, obj: object) -> tuple[str, str | None]:
         return api.annotations_as_written(None, what, "", obj, None, "()", None)
@@ -167,7 +191,18 @@ def test_signatures_are_those_of_the_source() -> None:
         'Float[Tensor, "n c h w"]',
     )
     assert signature("class", UNet)[0].startswith("(*, width: int=16, ")
-    assert signature("class", NoiseEstimate)[0].startswith('(value: Float[Tensor, " n"], denoised: ')
+    assert signature("class", Estimate)[0] == '(value: float, error: float | None = None, unit: str = "")'
+    assert signature("class", Claim)[0].endswith('kind: Kind, *, source: Source, revised: str = "")')
+    assert signature("class", UNet)[0].startswith("(*, width"), "the cached source must not have been changed"
+
+
+def test_definitions_are_found_wherever_they_stand() -> None:
+    """As inspect finds them, which reads the file anew for each."""
+    for found in (Chapter.parameter_file, Chapter, page_numbers, numbers.remember):
+        source = ast.parse(textwrap.dedent(inspect.getsource(found))).body[0]
+        assert ast.unparse(api._definition(found)) == ast.unparse(source)
+    assert api._definition(len) is None
+    assert api._definition(None) is None
 
 
 def test_signatures_are_set_in_lines() -> None:
@@ -179,25 +214,23 @@ def test_signatures_are_set_in_lines() -> None:
     line = '<span class="sig-line"><em class="sig-param">x:</em> <a href="#A">A</a>,</span>'
     lines = f'<span class="sig-lines">{line}</span>'
     expected = f'<dt class="sig py" id="f"><span class="sig-name">f</span>({lines})</dt>'
-    assert pages.plain_signature(html) == expected
+    assert theme_fixes.plain_signature(html) == expected
 
 
 def test_signatures_keep_links_to_the_package_alone() -> None:
-    from sphinx import addnodes
-
     def reference(name: str) -> addnodes.pending_xref:
-        module = {"py:module": "regularity.stein.noise2score"}
+        module = {"py:module": "regularity.lab.claims"}
         return addnodes.pending_xref("", nodes.Text(name), reftarget=name, **module)
 
     shape = addnodes.desc_sig_literal_string("", "'n d'")
     annotation = addnodes.desc_sig_name("", "", reference("Float"), nodes.Text("["), shape, nodes.Text("]"))
-    returned = addnodes.desc_sig_name("", "", reference("NoiseEstimate"))
+    returned = addnodes.desc_sig_name("", "", reference("Rule"))
     signature = addnodes.desc_signature("", "", addnodes.desc_sig_name("", "score"), annotation, returned)
     document = new_document("page")
     document += signature
     api.thin_signatures(None, document)
-    assert signature.astext() == 'scoreFloat["n d"]NoiseEstimate'
-    assert [found.astext() for found in signature.findall(addnodes.pending_xref)] == ["NoiseEstimate"]
+    assert signature.astext() == 'scoreFloat["n d"]Rule'
+    assert [found.astext() for found in signature.findall(addnodes.pending_xref)] == ["Rule"]
     assert len(signature.children) == 2, "text that is split costs time"
 
 
@@ -229,7 +262,7 @@ def test_named_results_are_left_to_napoleon() -> None:
     assert lines == expected
 
 
-# --- Gallery and ledger ------------------------------------------------------------------------------------------
+# --- What chapters say of themselves -----------------------------------------------------------------------------
 
 
 def picture(size: tuple[int, int]) -> str:
@@ -238,35 +271,78 @@ def picture(size: tuple[int, int]) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def chapter_with(cells: list[dict]) -> SimpleNamespace:
-    return SimpleNamespace(executed=lambda: {"cells": cells}, part="stein", name="first")
+def figure_cell(name: str, *tags: str, size: tuple[int, int] = (20, 10)) -> dict:
+    output = {"data": {"image/png": picture(size)}, "metadata": {"scrapbook": {"name": name}}}
+    return {"cell_type": "code", "source": "", "metadata": {"tags": list(tags)}, "outputs": [output]}
 
 
-def claim(words: str, verdict: str) -> dict:
-    return {"claim": words, "verdict": verdict, "unit": ""}
+def text_cell(text: str) -> dict:
+    return {"cell_type": "markdown", "source": inspect.cleandoc(text), "metadata": {}}
 
 
-def claims_cell(*verdicts: str) -> dict:
-    records = [claim(f"claim {number}", verdict) for number, verdict in enumerate(verdicts)]
-    return {"metadata": {}, "outputs": [{"metadata": {"regularity_claims": records}}]}
-
-
-def test_thumbnail_is_the_figure_of_the_tagged_cell() -> None:
-    other = {"metadata": {}, "outputs": [{"data": {"image/png": picture((9, 9))}}]}
-    tagged = {
-        "metadata": {"tags": ["thumbnail"], "mystnb": {"image": {"alt": "What it shows."}}},
-        "outputs": [{"data": {"text/plain": "x"}}, {"data": {"image/png": picture((20, 10))}}],
+def claim(words: str, verdict: str, source: str = "paper") -> dict:
+    told = {
+        "claim": words,
+        "verdict": verdict,
+        "source": source,
+        "paper": "“so”",
+        "measured": 1.0,
+        "error": None,
     }
-    image, words = gallery.first_figure(chapter_with([other, tagged]))
-    assert (image.size, words) == ((20, 10), "What it shows.")
-    assert gallery.first_figure(chapter_with([other])) is None
+    return told | {"unit": "dB", "rule": "≥ 1 dB", "kind": "exact", "revised": "", "reason": ""}
 
 
-def test_tally_counts_and_shows_each_verdict() -> None:
-    html = gallery.tally(chapter_with([claims_cell("reproduced", "not reproduced", "reproduced", "partly")]))
-    assert "2 of 4 claims reproduced" in html
-    assert re.findall(r'sign-[a-z-]+">(.*?)<', html) == ["✓&#8239;2", "◐&#8239;1", "✗&#8239;1"]
-    assert "not judged" in gallery.tally(chapter_with([]))
+def claims_cell(*claims: dict) -> dict:
+    output = {"data": {}, "metadata": {"regularity_claims": list(claims)}}
+    return {"cell_type": "code", "source": "", "metadata": {}, "outputs": [output]}
+
+
+@pytest.fixture
+def chapter_with(tmp_path: Path):
+    """Make a chapter with these cells."""
+    import json
+
+    def make(*cells: dict, entry: str = "notebooks/stein/first") -> Chapter:
+        chapter = Chapter(tmp_path, entry)
+        write(chapter.notebook, json.dumps({"cells": cells, "metadata": {}}))
+        write(chapter.source, "")
+        return chapter
+
+    return make
+
+
+FRONT = """
+    # First: *a* method
+
+    **A network sees noise alone.
+    Can {func}`~regularity.lab.show` and `it` learn? It can.**
+
+    | | |
+    |---|---|
+    | paper | *On noise* {cite:p}`key2020on` |
+    | authors | A. Author, B. Author |
+    | year, arXiv | 2020, [2001.00001](https://arxiv.org/abs/2001.00001) |
+    | read for this chapter | abstract, `official` code |
+
+    ```{glue:figure} answer
+    :name: fig-first-answer
+    :alt: A blue line.
+
+    A caption.
+    ```
+"""
+
+
+def test_a_chapter_introduces_itself(chapter_with) -> None:
+    front = book.front_of(chapter_with(text_cell(FRONT)))
+    assert (front.title, front.year) == ("First: a method", "2020")
+    assert front.question == "A network sees noise alone. Can show and it learn?"
+    assert front.card == {
+        "paper": "On noise",
+        "authors": "A. Author, B. Author",
+        "year, arXiv": "2020, 2001.00001",
+        "read for this chapter": "abstract, official code",
+    }
 
 
 @pytest.mark.parametrize(
@@ -277,20 +353,110 @@ def test_tally_counts_and_shows_each_verdict() -> None:
         ("A sentence of 0.5 dB. Another.", "A sentence of 0.5 dB."),
     ],
 )
-def test_a_card_says_what_the_chapter_asks(paragraph: str, opening: str) -> None:
-    document = new_document("page")
-    document += nodes.section("", nodes.title(text="Title"), nodes.paragraph(text=paragraph))
-    assert gallery.opening_sentence(document) == opening
+def test_a_card_says_what_the_chapter_asks(chapter_with, paragraph: str, opening: str) -> None:
+    assert book.front_of(chapter_with(text_cell(f"# Title\n\n{paragraph}"))).question == opening
 
 
-def test_the_ledger_links_to_the_section_with_the_claims() -> None:
-    document = new_document("page")
-    cell = nodes.container(classes=["cell", "tag_claims"])
-    document += nodes.section(
-        "", nodes.title(text="The claims"), nodes.container("", cell), ids=["the-claims"]
-    )
-    assert gallery.claims_section(document) == "the-claims"
-    assert gallery.claims_section(new_document("page")) == ""
+def test_thumbnail_is_the_figure_of_the_tagged_cell(chapter_with) -> None:
+    other, tagged = figure_cell("other", size=(9, 9)), figure_cell("answer", "thumbnail")
+    image, words = gallery.first_figure(chapter_with(text_cell(FRONT), other, tagged))
+    assert (Image.open(BytesIO(image)).size, words) == ((20, 10), "A blue line.")
+    assert gallery.first_figure(chapter_with(other, entry="notebooks/stein/other")) is None
+
+
+def test_thumbnails_are_written_once(chapter_with, tmp_path: Path) -> None:
+    chapter = chapter_with(text_cell(FRONT), figure_cell("answer", "thumbnail"))
+    app = SimpleNamespace(outdir=tmp_path / "_build" / "html", srcdir=tmp_path)
+    path, _ = gallery.write_thumbnail(app, chapter)
+    assert path == tmp_path / "_build" / "thumbnails" / "thumbnail-stein-first.webp"
+    with Image.open(path) as image:
+        assert image.size == (gallery.WIDTH, gallery.WIDTH // 2)
+    assert sorted(file.suffix for file in path.parent.iterdir()) == [".jpg", ".webp"]
+    written = path.stat().st_mtime_ns
+    gallery.write_thumbnail(app, chapter)
+    assert path.stat().st_mtime_ns == written
+
+
+# --- Verdicts and the ledger -------------------------------------------------------------------------------------
+
+CLAIMS = [
+    claim("It denoises", "reproduced"),
+    claim("It scales", "not checked"),
+    claim("It <never> fails", "not reproduced"),
+    claim("It follows", "reproduced", "implied"),
+    claim("A limit", "partly", "ours"),
+]
+
+
+def test_the_strip_leads_from_each_verdict_to_its_row() -> None:
+    html = verdicts.strip(CLAIMS)
+    linked = re.findall(r'class="verdict verdict-([a-z-]+)" href="#([^"]+)" aria-label="([^"]+)"', html)
+    assert linked == [
+        ("reproduced", "claim-1", "1, reproduced: It denoises"),
+        ("not-checked", "claim-2", "2, not checked: It scales"),
+        ("not-reproduced", "claim-3", "3, not reproduced: It &lt;never&gt; fails"),
+        ("reproduced", "claim-4", "4, reproduced: It follows"),
+        ("partly", "claim-5", "5, partly: A limit"),
+    ]
+    owners = re.findall(r'class="verdict-owner">(.*?)<', html)
+    assert [owner.replace("&#x27;", "'") for owner in owners] == ["the paper's", "implied by it", "ours"]
+
+
+def test_badges_count_the_papers_claims_that_were_checked() -> None:
+    html = verdicts.tally(CLAIMS)
+    assert re.findall(r'sign-([a-z-]+)">(.*?)<', html) == [
+        ("reproduced", "✓&#8239;1"),
+        ("not-reproduced", "✗&#8239;1"),
+        ("not-checked", "–&#8239;1"),
+    ]
+    words = re.sub("<.*?>", "", html)
+    assert re.search(r"1 of the paper.*?s 2 checked claims reproduced", words)
+    assert "implied by it 1 of 1" in words
+    assert "ours 0 of 1" in words
+    assert "not judged" in verdicts.tally([])
+
+
+@pytest.fixture
+def ledger_of(executed_book, monkeypatch: pytest.MonkeyPatch):
+    """Render the ledger of the small book, its rows changed."""
+
+    def render(*changes: dict) -> str:
+        rows = ledger.ledger_rows(executed_book)
+        for row, change in zip(rows, changes, strict=False):
+            row.update(change)
+        monkeypatch.setattr(ledger, "ledger_rows", lambda root: rows)
+        builder = SimpleNamespace(get_relative_uri=lambda here, there: f"../{there}.html")
+        env = SimpleNamespace(found_docs={"notebooks/stein/tiny", "notebooks/stein/opening"})
+        app = SimpleNamespace(srcdir=executed_book, builder=builder, env=env)
+        return ledger.render(app, "book/ledger", "")
+
+    return render
+
+
+def test_each_claim_of_the_ledger_leads_to_its_own_row(ledger_of) -> None:
+    html = ledger_of()
+    links = re.findall(r'<th scope="row"><a href="([^"]+)">', html)
+    assert links == [f"../notebooks/stein/tiny.html#{claim_anchor(number)}" for number in (1, 2, 3, 4)]
+    assert re.findall(r'data-source="(\w+)"', html) == ["paper", "implied", "ours", "paper"]
+    assert "there are too many" in html, "what was not checked says why"
+    assert 'value="implied"' in html
+    assert re.search(r"of the papers&#x27; 1 checked claims reproduced; implied by them 1 of 1", html)
+
+
+def test_the_ledger_marks_rules_that_were_revised(ledger_of) -> None:
+    assert "rule revised:" not in ledger_of()
+    html = ledger_of({"revised": "it was <2>"})
+    assert "rule revised: it was &lt;2&gt;" in html
+    assert re.findall(r'data-revised="(\w+)"', html) == ["yes", "no", "no", "no"]
+
+
+def test_runs_on_a_gpu_have_a_column_once_there_is_one(ledger_of) -> None:
+    heads = re.findall(r'<th scope="col">(.*?)</th>', ledger_of())
+    assert heads == list(ledger.COLUMNS)
+    html = ledger_of({"gpu_verdict": "not reproduced (older version)"})
+    assert re.findall(r'<th scope="col">(.*?)</th>', html)[-1] == "on a GPU"
+    assert 'verdict-not-reproduced">✗&nbsp;not reproduced</span> (older version)' in html
+    assert 'name="gpu"' in html
 
 
 @pytest.mark.parametrize(
@@ -310,6 +476,58 @@ def test_seeds_are_grouped_for_the_filter(held: str | None, group: str) -> None:
 def test_gpu_verdicts_are_grouped_for_the_filter() -> None:
     assert ledger.gpu_group(None) == "not recorded"
     assert ledger.gpu_group("not reproduced (older version)") == "not reproduced"
+
+
+def test_tables_name_their_columns_in_each_cell() -> None:
+    row = tables.Row("<b>head</b>", ["1", "2"], {"part": 'a"b'})
+    html = tables.html_table(["what", "x<y", "z"], [row], label="All", name="t", caption="c")
+    assert '<tr data-part="a&quot;b"><th scope="row"><b>head</b></th>' in html
+    assert '<td data-label="x&lt;y">1</td><td data-label="z">2</td>' in html
+    assert html.count('<th scope="col">') == 3
+
+
+# --- Numbers -----------------------------------------------------------------------------------------------------
+
+
+def test_chapters_are_numbered_through_the_book_and_openings_by_part(tmp_path: Path) -> None:
+    files = ["noise/opening", "noise/one", "noise/two", "stein/opening", "stein/three"]
+    contents = "".join(f"  - file: notebooks/{file}\n" for file in files)
+    write(tmp_path / "_toc.yml", f"format: jb-book\nroot: book/index\nchapters:\n{contents}")
+    for file in files:
+        write(tmp_path / "notebooks" / f"{file}.py", "")
+    write(tmp_path / "book" / "how_fast.py", "")
+    found = {entry.removeprefix("notebooks/"): number for entry, number in page_numbers(tmp_path).items()}
+    assert found == dict(zip(files, ("I", "1", "2", "II", "3"), strict=True))
+
+
+def test_figures_and_equations_are_numbered_by_page() -> None:
+    numbered = {
+        "a": [("figure", "f"), ("displaymath", "e"), ("figure", "g")],
+        "b": [("figure", "h")],
+        "c": [("figure", "i")],
+    }
+    env = SimpleNamespace(
+        found_docs=["a", "b", "c", "d"],
+        metadata={page: {"numbered": numbered[page]} if page in numbered else {} for page in "abcd"},
+        toc_secnumbers={"a": {"": ("3",)}, "b": {"": ("I",)}},
+        toc_fignumbers={"b": {"figure": {"h": ("I", 1)}}},
+    )
+    assert numbers.assign_figure_numbers(None, env) == ["a", "c"], "b has the number that it had"
+    assert env.toc_fignumbers == {
+        "a": {"figure": {"f": ("3", 1), "g": ("3", 2)}, "displaymath": {"e": ("3", 1)}},
+        "b": {"figure": {"h": ("I", 1)}},
+        "c": {"figure": {"i": (1,)}},
+    }
+
+
+def test_pages_are_kept_without_the_environment() -> None:
+    """A part that was read as a document of its own, by `eval-rst`, is tied to its page."""
+    document, inner = new_document("page"), new_document("inner")
+    part = nodes.paragraph(text="a")
+    part.document = inner
+    document += part
+    speedups.leave_environment_out(None, document)
+    assert part.document is document
 
 
 # --- What every page carries -------------------------------------------------------------------------------------
@@ -351,48 +569,81 @@ def test_a_table_with_empty_heads_heads_its_rows() -> None:
     document = new_document("page")
     empty, full = markdown_table(("", "")), markdown_table(("what", "which"))
     document += [nodes.table("", empty), nodes.table("", full)]
-    pages.drop_empty_heads(None, document)
+    theme_fixes.drop_empty_heads(None, document)
     assert not list(empty.findall(nodes.thead))
     assert next(iter(empty.findall(nodes.colspec)))["stub"] == 1
     assert list(full.findall(nodes.thead))
 
 
-# --- How fast ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("script", "kept"), [("_static/thebe.js", False), ("_static/other.js", True)])
+def test_live_code_is_left_to_pages_that_have_code(script: str, kept: bool) -> None:
+    def left(*cells: nodes.container) -> int:
+        document = new_document("page")
+        document.extend(cells)
+        context = {"script_files": [SimpleNamespace(filename=script), SimpleNamespace(filename=script)]}
+        theme_fixes.mend_scripts(None, "page", "", context, document)
+        return len(context["script_files"])
+
+    assert left() == kept
+    assert left(nodes.container(classes=["cell_input"])) == 1, "once, not twice"
 
 
-def timing(**changes: object) -> dict[str, object]:
-    row = {"part": "stein", "chapter": "noise2score", "task": "step", "method": "ours", "peer": "deepinv"}
-    row |= {"peer_version": "0.5", "threads": 1, "ratio": 0.5, "low": 0.4, "high": 0.7, "note": "<why>"}
-    row |= {"seconds_method": 0.1, "seconds_peer": 0.2}
-    row |= {"quality_method": 27.1, "quality_peer": 27.0, "quality_name": "PSNR/dB"}
-    return row | changes
+def test_buttons_lead_to_plain_copies() -> None:
+    pair = Pair(ROOT, "notebooks/stein/noise2score")
+    colab = "https://colab.research.google.com/github/o/r/blob/main/notebooks/stein/noise2score.ipynb"
+    assert pages.plain_address(colab, pair).endswith("/o/r/blob/plain/stein/noise2score.ipynb")
+    binder = "https://mybinder.org/v2/gh/o/r/main?urlpath=lab/tree/notebooks/stein/noise2score.ipynb"
+    assert pages.plain_address(binder, pair).endswith(
+        "/o/r/main?urlpath=lab/tree/plain/stein/noise2score.ipynb"
+    )
 
 
-def test_speed_figure_stands_on_a_logarithmic_scale() -> None:
-    svg = speed.figure([timing(), timing(ratio=2.0, low=1.5, high=3.0, threads=2)])
-    faster, slower = (float(x) for x in re.findall(r'<circle class="ratio" cx="([\d.]+)"', svg))
-    one = float(re.search(r'<line class="one" x1="([\d.]+)"', svg)[1])
-    assert faster < one < slower
-    assert slower - one == pytest.approx(one - faster, abs=0.2)
-    assert "as fast or faster in 1" in svg
-    assert "2 threads" in svg
+def test_downloads_are_plain_copies_and_scripts(executed_book, tmp_path: Path) -> None:
+    chapter = Chapter(executed_book, "notebooks/stein/tiny")
+    pages.write_downloads(chapter, tmp_path, "https://example.org/book/")
+    script = (tmp_path / "notebooks" / "stein" / "tiny.py").read_text(encoding="utf-8")
+    assert script == chapter.source.read_text(encoding="utf-8")
+    copy = (tmp_path / "notebooks" / "stein" / "tiny.ipynb").read_text(encoding="utf-8")
+    assert "{glue:" not in copy
+    assert "https://example.org/book/notebooks/stein/tiny.html" in copy
 
 
-def test_speed_page_reads_the_results(tmp_path: Path) -> None:
-    app = SimpleNamespace(srcdir=tmp_path, env=SimpleNamespace(found_docs=set()))
-    assert "No times" in speed.render(app, "book/how_fast", "")
-    (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "_toc.yml").write_text("root: book/index\n", encoding="utf-8")
-    results = {
-        "machine": "two cores",
-        "date": "2026-11-24",
-        "versions": {"torch": "2.13"},
-        "rows": [timing()],
+def test_a_page_without_a_plain_copy_fails_the_build(
+    executed_book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chapter = Chapter(executed_book, "notebooks/stein/tiny")
+    text = chapter.notebook.read_text(encoding="utf-8")
+    chapter.notebook.write_text(text.replace("{glue:text}`mean`", "{glue:text}`gone`"), encoding="utf-8")
+    warnings = []
+    monkeypatch.setattr(pages.LOGGER, "warning", lambda *arguments, **_: warnings.append(arguments))
+    pages.write_downloads(chapter, tmp_path, "https://example.org/")
+    assert "gone" in str(warnings)
+
+
+def test_a_chapter_opens_with_what_matters(executed_book) -> None:
+    """Question, answer, verdicts and figure; the card, which stands second in the notebook, comes after."""
+    env = SimpleNamespace(docname="notebooks/stein/tiny", found_docs={"notebooks/stein/tiny"})
+    app = SimpleNamespace(srcdir=executed_book, env=env)
+    document = new_document("page")
+    parts = {
+        "title": nodes.title(text="Tiny"),
+        "question": nodes.paragraph(text="Is it?"),
+        "card": nodes.table(),
+        "answer": nodes.paragraph(text="It is."),
+        "figure": nodes.figure(),
+        "more": nodes.section(),
     }
-    (tmp_path / "benchmarks" / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    html = speed.render(app, "book/how_fast", "")
-    assert "two cores · 2026-11-24" in html
-    assert "torch 2.13" in html
-    assert "0.50 (0.40–0.70)" in html
-    assert "&lt;why&gt;" in html
+    document += nodes.section("", *parts.values())
+    pages.put_first_things_first(app, document)
+    found = document.children[0].children
+    names = {id(part): name for name, part in parts.items()}
+    assert [names.get(id(part), "byline") for part in found] == [
+        "title",
+        "byline",
+        "question",
+        "answer",
+        "figure",
+        "card",
+        "more",
+    ]
+    assert found[1].astext() == "On nothing at all"

@@ -1,4 +1,4 @@
-"""The lifting against a cone solver, dynamic programming and limits; its parts against SciPy, closed forms, peers."""
+"""The lifting and its certificate against a cone solver, enumeration, dynamic programming; parts against peers."""
 
 import itertools
 import math
@@ -11,19 +11,33 @@ import scipy.sparse
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import binned_statistic_dd
+from sklearn.metrics import adjusted_rand_score
 
 from regularity.data import load_nile
 from regularity.foundations.proximal import denoise_total_variation
 from regularity.foundations.risk import sure_gaussian
 from regularity.stein.free_discontinuity import (
+    Jumps,
     cast_to_grid,
+    certify,
+    compare_borders,
+    draw_cone,
+    experiment,
     find_jumps,
     free_discontinuity_regression,
     lifted_mumford_shah,
     mumford_shah_energy,
     mumford_shah_on_a_line,
     nearest_neighbour_noise,
+    price_of,
     project_paraboloid,
+    rand_index,
+    refit_between_jumps,
+    segment,
+    smallest_notable_jump,
+    sphere_border,
+    sphere_side,
+    step_height,
     sure_of_candidates,
 )
 from tests.draws import seeded
@@ -149,9 +163,7 @@ def test_the_apex_is_the_projection_of_the_points_under_it():
 
 CONES = {
     "line": (torch.tensor([0.1, 0.15, 0.12, 0.8, 0.85, 0.9], dtype=torch.float64), 40.0, 0.3, 7),
-    "line without jumps": (torch.tensor([0.1, 0.3, 0.35, 0.6, 0.85], dtype=torch.float64), 20.0, 5.0, 4),
-    "square": (0.2 * uniform(4, 4) + 0.6 * (torch.arange(4)[:, None] > torch.arange(4)), 100.0, 0.6, 4),
-    "cube": (uniform(3, 3, 3), 30.0, 0.6, 3),
+    "square": (0.2 * uniform(3, 3) + 0.6 * (torch.arange(3)[:, None] > torch.arange(3)), 100.0, 0.6, 4),
 }
 
 
@@ -159,56 +171,137 @@ CONES = {
 def test_a_cone_solver_finds_the_same_minimum(name):
     data, fidelity, price, n_bins = CONES[name]
     value, mean = solve_lifted_cone(data.numpy(), fidelity, price, n_bins)
-    for n_iterations in (5, 50, 1500):
+    for n_iterations in (5, 300):
         found = lifted_mumford_shah(data[None], fidelity, price, n_bins=n_bins, n_iterations=n_iterations)
         slack = 1e-7 * value  # the cone solver's own
         assert found.dual.item() - slack <= value <= found.primal.item() + slack
-    assert found.primal.item() == pytest.approx(value, rel=1e-4)
-    assert found.dual.item() == pytest.approx(value, rel=1e-4)
+    assert found.primal.item() == pytest.approx(value, rel=4e-3)
+    assert found.dual.item() == pytest.approx(value, rel=4e-3)
     # Where a cell's measure is a point, its mean is the surface; elsewhere the minimum is not unique.
     lifted = found.lifted[0]
     sharp = ((lifted > 0.01) & (lifted < 0.99)).sum(dim=0) <= 1
     assert sharp.double().mean() > 0.4
-    np.testing.assert_allclose(found.surface[0][sharp], mean[sharp], atol=1e-3)
+    np.testing.assert_allclose(found.surface[0][sharp], mean[sharp], atol=5e-3)
 
 
 def test_the_first_problem_has_the_value_that_it_had():
     """Frozen from cvxpy 1.9.3 with Clarabel 0.11.1: `solve_lifted_cone` on the line of six cells."""
     data, fidelity, price, n_bins = CONES["line"]
-    found = lifted_mumford_shah(data[None], fidelity, price, n_bins=n_bins, tolerance=1e-4)
+    found = lifted_mumford_shah(data[None], fidelity, price, n_bins=n_bins, n_iterations=400)
     assert found.dual.item() <= 0.32217209 <= found.primal.item()
     expected = [0.1144665, 0.1305403, 0.1249920, 0.8255523, 0.8570938, 0.8774975]
-    np.testing.assert_allclose(found.surface[0], expected, atol=1e-3)
+    np.testing.assert_allclose(found.surface[0], expected, atol=3e-3)
 
 
-# --- The lifting against dynamic programming ----------------------------------------------------------------------
+# --- The certificate against enumeration and dynamic programming --------------------------------------------------
 
 
-def test_on_a_line_the_relaxation_is_exact_up_to_the_bins():
-    """With 32 bins the bounds hold the functional's own minimum to one per cent, and the jumps are the same."""
-    cases = [(seed, *pair) for seed in (0, 1, 2) for pair in ((200.0, 0.3), (100.0, 1.0))]
-    data = torch.stack([stepped_line(seed=seed) for seed, _, _ in cases])
-    fidelity, price = (
-        torch.tensor(column, dtype=torch.float64) for column in list(zip(*cases, strict=True))[1:]
+def enumerate_cuts(data, fidelity, price):
+    """The least energy on a small grid: for each set of cut cells a linear system."""
+    n, n_axes = data.shape[0], data.ndim
+    side, index = 1 / n, np.arange(data.size).reshape(data.shape)
+    cells = [cell for cell in np.ndindex(data.shape) if any(place + 1 < n for place in cell)]
+    steps = []
+    for cell in cells:
+        rows = []
+        for axis in range(n_axes):
+            if cell[axis] + 1 < n:
+                ahead = tuple(place + (a == axis) for a, place in enumerate(cell))
+                row = np.zeros(data.size)
+                row[index[ahead]], row[index[cell]] = 1 / side, -1 / side
+                rows.append(row)
+        steps.append(np.array(rows))
+    best = np.inf
+    for kept in itertools.product([False, True], repeat=len(cells)):
+        joined = [part for part, keep in zip(steps, kept, strict=True) if keep]
+        gradient = np.concatenate(joined) if joined else np.zeros((0, data.size))
+        matrix = fidelity * np.eye(data.size) + gradient.T @ gradient
+        u = np.linalg.solve(matrix, fidelity * data.ravel())
+        value = fidelity * ((u - data.ravel()) ** 2).sum() + ((gradient @ u) ** 2).sum()
+        best = min(best, side**n_axes * (value + price / side * (len(cells) - sum(kept))))
+    return best
+
+
+@pytest.mark.parametrize(("fidelity", "price", "seed"), [(100.0, 0.6, 0), (20.0, 1.5, 1), (200.0, 0.3, 2)])
+def test_the_bound_is_below_the_best_of_all_cuts_of_a_square_and_close_to_it(fidelity, price, seed):
+    data = uniform(3, 3, seed=seed)
+    least = enumerate_cuts(data.numpy(), fidelity, price)
+    found = lifted_mumford_shah(data[None], fidelity, price, n_bins=8, n_iterations=100)
+    refitted = refit_between_jumps(found.surface, data[None], fidelity, price)
+    for n_steps in (0, 60):
+        certificate = certify(refitted, data[None], fidelity, price, found.flow, n_steps=n_steps)
+        assert certificate.lower.item() <= least * (1 + 1e-9)
+    assert certificate.lower.item() > 0.97 * least
+    assert certificate.energy.item() >= least * (1 - 1e-9)
+    assert certificate.relative_gap.item() == pytest.approx(
+        1 - certificate.lower.item() / certificate.energy.item()
     )
-    found = lifted_mumford_shah(data, fidelity, price, n_bins=32, n_iterations=1200)
-    for i, (seed, lam, nu) in enumerate(cases):
-        exact, energy = mumford_shah_on_a_line(data[i], lam, nu)
-        assert found.dual[i].item() == pytest.approx(energy, rel=0.01), seed
-        assert found.primal[i].item() == pytest.approx(energy, rel=0.01)
-        assert edges(found.surface[i], nu) == edges(exact, nu)
-        assert (found.surface[i] - exact).square().mean().sqrt() < 0.006
+
+
+STEEP = torch.tensor([0.1, 0.3, 0.35, 0.5, 0.7, 0.9], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("n_bins", "relaxed"), [(8, 0.490), (16, 0.546), (32, 0.595)])
+def test_on_a_steep_line_the_relaxed_bound_is_too_high_and_ours_is_not(n_bins, relaxed):
+    """Bins narrower than a cell's slope; the exact minimum is dynamic programming's."""
+    least = mumford_shah_on_a_line(STEEP, 20.0, 3.0)[1]
+    assert least == pytest.approx(0.4821, abs=1e-4)
+    found = lifted_mumford_shah(STEEP[None], 20.0, 3.0, n_bins=n_bins, n_iterations=200)
+    assert found.dual.item() == pytest.approx(relaxed, abs=0.05)
+    assert found.dual.item() > 1.005 * least
+    itself = certify(found.surface, STEEP[None], 20.0, 3.0, found.flow, n_bins=n_bins, n_steps=0)
+    raised = certify(found.surface, STEEP[None], 20.0, 3.0, found.flow, n_steps=50)
+    assert itself.lower.item() < raised.lower.item() <= least
+    assert raised.lower.item() > 0.99 * least
+
+
+def test_on_lines_a_refit_finds_the_minimum_and_the_bound_stays_below():
+    lines = torch.stack([stepped_line(seed=seed) for seed in (0, 1, 2)])
+    exact = [mumford_shah_on_a_line(line, 200.0, 0.3) for line in lines]
+    energies = torch.tensor([energy for _, energy in exact], dtype=torch.float64)
+    for n_bins, n_iterations, most in ((8, 150, 1.4), (16, 150, 1.4)):
+        found = lifted_mumford_shah(lines, 200.0, 0.3, n_bins=n_bins, n_iterations=n_iterations)
+        certificate = certify(found.surface, lines, 200.0, 0.3, found.flow, n_steps=30)
+        assert (certificate.lower <= energies).all()
+        assert (certificate.lower > 0.85 * energies).all()
+        assert (certificate.energy >= energies * (1 - 1e-9)).all()
+        assert (certificate.energy < most * energies).all()
+        refitted = refit_between_jumps(found.surface, lines, 200.0, 0.3)
+        for surface, (best, _) in zip(refitted, exact, strict=True):
+            assert edges(surface, 0.3) == edges(best, 0.3)
+            torch.testing.assert_close(surface, best, rtol=0, atol=1e-6)
     assert edges(found.surface[0], 0.3) == [25, 47]
 
 
-def test_more_bins_raise_the_relaxed_energy_towards_the_functionals():
-    data = stepped_line(seed=1)
-    energies = [
-        lifted_mumford_shah(data[None], 200.0, 0.3, n_bins=n_bins, tolerance=3e-3).dual.item()
-        for n_bins in (4, 8, 16)
-    ]
-    exact = mumford_shah_on_a_line(data, 200.0, 0.3)[1]
-    assert energies[0] < energies[1] < energies[2] < 1.001 * exact
+def test_a_refit_lowers_the_energy_and_leaves_a_minimiser_alone():
+    data = uniform(2, 8, 8)
+    found = lifted_mumford_shah(data, 300.0, 0.2, n_iterations=60)
+    energies = [mumford_shah_energy(found.surface, data, 300.0, 0.2)]
+    for n_rounds in (1, 2, 10):
+        refitted = refit_between_jumps(found.surface, data, 300.0, 0.2, n_rounds=n_rounds)
+        energies.append(mumford_shah_energy(refitted, data, 300.0, 0.2))
+    for before, after in itertools.pairwise(energies):
+        assert (after <= before * (1 + 1e-9)).all()
+    assert (energies[1] < energies[0]).all()
+    torch.testing.assert_close(refit_between_jumps(refitted, data, 300.0, 0.2), refitted, rtol=0, atol=1e-6)
+
+
+def test_a_bound_needs_no_good_flow():
+    """Any flow gives a bound: none at all the trivial one, that each cell alone could cost nothing."""
+    data = uniform(1, 4, 4)
+    nothing = certify(data, data, 100.0, 0.5, torch.zeros(3, 1, 2, 4, 4).double(), n_steps=0)
+    assert -1e-3 < nothing.lower.item() <= 0  # but for the chords
+    noise = torch.randn(3, 1, 2, 4, 4, generator=seeded(), dtype=torch.float64)
+    wild = certify(data, data, 100.0, 0.5, 5 * noise, n_steps=0)
+    assert wild.lower.item() < wild.energy.item()
+
+
+def test_fractional_cells_are_counted():
+    found = lifted_mumford_shah(uniform(2, 6, 6), 100.0, 0.3, n_bins=5, n_iterations=40)
+    inner = found.lifted[:, [2, 4, 6, 8]]
+    share = ((inner - 0.5).abs() < 0.45).any(dim=1).double().mean(dim=(1, 2))
+    torch.testing.assert_close(found.fractional, share)
+    assert (found.fractional > 0).all()
 
 
 # --- Limits, symmetries, structure --------------------------------------------------------------------------------
@@ -231,34 +324,34 @@ def test_a_high_price_leaves_no_jump_and_the_smoothing_spline():
 
 def test_a_low_price_and_a_high_fidelity_leave_the_data():
     data = uniform(8, 8)
-    found = lifted_mumford_shah(data[None], 1e4, 1e-3, n_iterations=500)
-    torch.testing.assert_close(found.surface[0], data, rtol=0, atol=2e-3)
+    found = lifted_mumford_shah(data[None], 1e4, 1e-3, n_iterations=150)
+    torch.testing.assert_close(found.surface[0], data, rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 0.5, 1.0])
 def test_constant_data_are_left_alone(level):
     data = torch.full((1, 6, 6), level)
-    found = lifted_mumford_shah(data, 100.0, 0.2, n_iterations=300)
+    found = lifted_mumford_shah(data, 100.0, 0.2, n_iterations=60)
     torch.testing.assert_close(found.surface, data, rtol=0, atol=1e-4)
     assert found.primal.item() < 1e-4
 
 
 def test_turning_the_values_or_the_axes_round_turns_the_surface():
     data = 0.1 + 0.8 * uniform(1, 7, 7)
-    found = lifted_mumford_shah(data, 200.0, 0.3, n_iterations=300)
-    mirrored = lifted_mumford_shah(1 - data, 200.0, 0.3, n_iterations=300)
-    swapped = lifted_mumford_shah(data.mT, 200.0, 0.3, n_iterations=300)
-    torch.testing.assert_close(mirrored.surface, 1 - found.surface, rtol=0, atol=1e-4)
-    torch.testing.assert_close(mirrored.dual, found.dual, rtol=1e-4, atol=0)
+    found = lifted_mumford_shah(data, 200.0, 0.3, n_iterations=40)
+    mirrored = lifted_mumford_shah(1 - data, 200.0, 0.3, n_iterations=40)
+    swapped = lifted_mumford_shah(data.mT, 200.0, 0.3, n_iterations=40)
+    torch.testing.assert_close(mirrored.surface, 1 - found.surface, rtol=0, atol=5e-3)
+    torch.testing.assert_close(mirrored.dual, found.dual, rtol=1e-3, atol=0)
     torch.testing.assert_close(swapped.surface, found.surface.mT, rtol=0, atol=1e-6)
 
 
 def test_a_batch_holds_each_problem_alone():
     data = uniform(3, 6, 6)
     fidelity, price = torch.tensor([50.0, 200.0, 800.0]).double(), torch.tensor([0.1, 0.4, 1.6]).double()
-    together = lifted_mumford_shah(data, fidelity, price, n_iterations=60)
+    together = lifted_mumford_shah(data, fidelity, price, n_iterations=20)
     for i in range(3):
-        alone = lifted_mumford_shah(data[i : i + 1], fidelity[i].item(), price[i].item(), n_iterations=60)
+        alone = lifted_mumford_shah(data[i : i + 1], fidelity[i].item(), price[i].item(), n_iterations=20)
         torch.testing.assert_close(together.surface[i], alone.surface[0])
         torch.testing.assert_close(together.dual[i], alone.dual[0])
 
@@ -275,12 +368,12 @@ def test_the_lifted_function_falls_from_one_to_zero():
 
 
 def test_the_gap_closes_and_is_never_negative():
-    data = uniform(2, 8, 8)
-    gaps = [lifted_mumford_shah(data, 300.0, 0.2, n_iterations=n).relative_gap for n in (20, 100, 500)]
+    data = uniform(2, 6, 6)
+    gaps = [lifted_mumford_shah(data, 300.0, 0.2, n_iterations=n).relative_gap for n in (10, 40, 160)]
     assert (gaps[0] > gaps[1]).all()
     assert (gaps[1] > gaps[2]).all()
     assert (gaps[2] >= 0).all()
-    assert (gaps[2] < 1e-3).all()
+    assert (gaps[2] < 2e-2).all()
 
 
 def test_it_stops_at_the_tolerance_and_says_when_it_did_not():
@@ -290,6 +383,16 @@ def test_it_stops_at_the_tolerance_and_says_when_it_did_not():
     assert found.n_iterations < 1000
     with pytest.warns(UserWarning, match=r"relative gap is .* after 5 iterations, above 1e-09"):
         lifted_mumford_shah(data, 300.0, 0.2, n_iterations=5, tolerance=1e-9)
+
+
+def test_a_constant_grid_does_not_hide_a_neighbour_that_has_not_converged():
+    data = torch.stack([torch.full((8, 8), 0.3).double(), uniform(8, 8)])
+    with pytest.warns(UserWarning, match="relative gap"):
+        found = lifted_mumford_shah(data, 300.0, 0.2, n_iterations=5, tolerance=0.01)
+    assert found.relative_gap[0].item() == pytest.approx(0, abs=1e-3)
+    assert found.relative_gap[1].item() > 0.01
+    alone = lifted_mumford_shah(data[:1], 300.0, 0.2, n_iterations=100, tolerance=0.01)
+    assert alone.n_iterations == 50
 
 
 # --- Jumps --------------------------------------------------------------------------------------------------------
@@ -323,12 +426,97 @@ def test_jumps_at_the_ends_of_the_grid(place):
     assert jumps.sizes[place].item() == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    ("surface", "expected"),
+    [
+        ([0, 0, 0, 1, 1, 3, 3, 3], {2: 1, 4: 2}),
+        ([0, 0, 0, 1, 1, 0, 0, 0], {2: 1, 4: -1}),
+        ([0, 0, 0, 1, 0, 0, 0, 0], {2: 1, 3: -1}),
+        ([0, 0, 0, 1, 2, 2, 2, 2], {2: 2, 3: 2}),
+        ([0, 0.1, 0.2, 1.3, 1.4, 3.5, 3.6, 3.7], {2: 1, 4: 2}),
+        ([0, 1, 0, 1], {0: 1, 1: -1, 2: 1}),
+        ([0, 0.2], {}),
+    ],
+    ids=["two steps", "bar of two", "bar of one", "step over two", "on a slope", "teeth", "none"],
+)
+def test_jumps_next_to_jumps_keep_their_sizes(surface, expected):
+    grid = torch.tensor(surface, dtype=torch.float64)
+    for rows in (grid, grid.expand(4, -1), grid.expand(3, 4, -1)):
+        if rows.ndim == 1 or len(set(rows.shape)) >= 1:
+            sizes = find_jumps(rows, 0.5).sizes.reshape(-1, len(grid))
+            for row in sizes:
+                assert {i: pytest.approx(v) for i, v in enumerate(row.tolist()) if v} == expected
+
+
+def test_regions_are_what_the_jumps_leave_connected():
+    cut = torch.zeros(6, 6, dtype=torch.bool)
+    cut[2, :] = True  # row 2 is cut from row 3, and its cells from one another
+    regions = segment(Jumps(cut, torch.zeros(6, 6)))
+    assert (regions[:3] == regions[0, 0]).all()
+    assert (regions[3:] == regions[3, 0]).all()
+    assert regions[0, 0] != regions[3, 0]
+    assert (segment(Jumps(torch.zeros(4, 4, 4, dtype=torch.bool), torch.zeros(4, 4, 4))) == 0).all()
+    leaking = cut.clone()
+    leaking[2, 3] = False
+    assert (segment(Jumps(leaking, torch.zeros(6, 6))) == 0).all()
+    border = torch.from_numpy(sphere_border(31))
+    assert rand_index(segment(Jumps(border, torch.zeros(31, 31))), sphere_side(31)) > 0.95
+
+
+def test_agreement_of_regions_is_scikit_learns():
+    found = torch.randint(0, 4, (9, 9), generator=seeded())
+    truth = torch.randint(0, 2, (9, 9), generator=seeded(1)).bool().numpy()
+    assert rand_index(found, truth) == pytest.approx(
+        adjusted_rand_score(truth.ravel(), found.numpy().ravel())
+    )
+    assert rand_index(torch.from_numpy(truth).long() * 3, truth) == pytest.approx(1)
+
+
+def test_borders_are_compared_as_the_authors_do():
+    """Their lines, written out for a square: neighbours to one side, along the axes."""
+    for seed in range(4):
+        found = uniform(9, 9, seed=seed) < 0.2
+        border = (uniform(9, 9, seed=10 + seed) < 0.3).numpy()
+        rates = []
+        for one, other in ((found.numpy(), border), (border, found.numpy())):
+            wide = other.astype(int)
+            wide = (
+                wide + np.vstack([other[1:], np.zeros((1, 9))]) + np.hstack([other[:, 1:], np.zeros((9, 1))])
+            )
+            rates.append((one * (wide == 0)).sum())
+        expected = rates[0] / (~border).sum(), rates[1] / border.sum()
+        errors = compare_borders(found, border)
+        assert errors[:2] == pytest.approx(expected)
+        assert errors.worse == max(expected)
+        here, there = np.argwhere(found.numpy()), np.argwhere(border)
+        far = np.linalg.norm(here[:, None] - there, axis=2)
+        mean = (far.min(axis=1).mean() + far.min(axis=0).mean()) / 2 / 9
+        assert errors.distance == pytest.approx(mean)
+    assert math.isnan(compare_borders(torch.zeros(9, 9, dtype=torch.bool), border).distance)
+
+
+def test_jumps_count_from_the_typical_difference_on_whatever_the_step():
+    middles = (torch.arange(20, dtype=torch.float64) + 0.5) / 20
+    slope = 0.3 * middles[:, None] + 0 * middles
+    for step in (0.0, 0.5, 5.0):
+        grid = slope + step * (middles > 0.5)
+        assert smallest_notable_jump(grid) == pytest.approx(2 * 0.3 / 20)
+        assert smallest_notable_jump(10 - 7 * grid, 3.0) == pytest.approx(7 * 3 * 0.3 / 20)
+    # The price and the threshold are one: a difference of this length costs as much as slope and as border.
+    price = price_of(0.1, 2.0, 20)
+    pair = torch.zeros(1, 20).double()
+    pair[:, 10:] = 0.1 / 2
+    below, above = (mumford_shah_energy(pair, pair, 1.0, factor * price).item() for factor in (0.99, 1.01))
+    assert below == pytest.approx(0.99 * price)
+    assert above == pytest.approx(price)
+
+
 def test_ruptures_finds_the_same_change_points():
     """Piecewise constant data, where least squares with a known number of changes is the right model."""
     levels = torch.tensor([0.2, 0.8, 0.45, 0.95]).double().repeat_interleave(20)
     data = levels + 0.04 * torch.randn(80, generator=seeded(), dtype=torch.float64)
     peer = ruptures.Dynp(model="l2", jump=1, min_size=2).fit(data.numpy()).predict(n_bkps=3)
-    found = lifted_mumford_shah(data[None], 400.0, 0.4, n_bins=16, tolerance=0.02)
+    found = lifted_mumford_shah(data[None], 400.0, 0.4, n_bins=8, tolerance=0.02)
     changes = find_jumps(found.surface[0], math.sqrt(0.4 / 80)).cells.nonzero()[:, 0]
     assert (changes + 1).tolist() == peer[:-1] == [20, 40, 60]
 
@@ -380,12 +568,40 @@ def test_the_noise_is_seen_through_slopes_and_jumps(n_axes):
     assert nearest_neighbour_noise(points, noisy) == pytest.approx(0.05, rel=0.04)
 
 
+def test_a_repeated_place_is_not_its_own_neighbour():
+    places = uniform(400, 1).repeat_interleave(2, dim=0)
+    noisy = torch.randn(800, generator=seeded(1), dtype=torch.float64)
+    assert nearest_neighbour_noise(places, noisy) == pytest.approx(1, rel=0.15)
+    thrice = nearest_neighbour_noise(places[:600].repeat_interleave(2, dim=0)[:800], noisy)
+    assert thrice == pytest.approx(1, rel=0.15)
+
+
+def test_the_cone_has_the_noise_and_the_step_that_it_says():
+    alone, shared = (
+        draw_cone(20_000, 0.3, noise_std=0.2, generator=seeded(3), correlated=share) for share in (0.0, 0.5)
+    )
+    outside = (alone.points - 0.5).norm(dim=1) >= 0.25
+    torch.testing.assert_close(alone.truth, (alone.points - 0.5).norm(dim=1) + 0.3 * outside)
+    # Of a field that one draw shows a few hundred patches, the variance is known to some per cent.
+    assert (alone.values - alone.truth).std().item() == pytest.approx(0.2, rel=0.03)
+    assert (shared.values - shared.truth).std().item() == pytest.approx(0.2, rel=0.12)
+    assert nearest_neighbour_noise(alone.points, alone.values) == pytest.approx(0.2, rel=0.04)
+    expected = 0.2 * math.sqrt(0.5)  # neighbours differ by their own half alone
+    assert nearest_neighbour_noise(shared.points, shared.values) == pytest.approx(expected, rel=0.04)
+
+
+@pytest.mark.parametrize("n_axes", [2, 3])
+def test_a_step_is_measured_in_standard_deviations_of_the_rest(n_axes):
+    flat = draw_cone(200_000, 0.0, noise_std=0.05, generator=seeded(), n_axes=n_axes)
+    assert step_height(0.75, 0.05, n_axes) == pytest.approx(0.75 * flat.values.std().item(), rel=0.01)
+
+
 def test_risk_of_linear_estimators_by_their_trace():
     """For y ↦ A y the divergence weighted with the variances is Σ sᵢ² Aᵢᵢ, whatever the length of the step."""
     n, std = 12, 0.1 + uniform(12, seed=2)
     matrices = torch.randn(3, n, n, generator=seeded(), dtype=torch.float64)
     observed = uniform(n, seed=3)
-    n_probes = 4000
+    n_probes = 400
     estimates, sure = sure_of_candidates(
         lambda rows: torch.einsum("cij,cj->ci", matrices, rows),
         observed,
@@ -423,6 +639,7 @@ def test_equal_noise_gives_the_foundations_estimate():
 
 def regress(points, values, **options):
     settings = {
+        "n_bins": 6,
         "fidelities": [500.0],
         "boundary_prices": [0.3],
         "n_iterations": 60,
@@ -436,19 +653,20 @@ def test_a_border_across_the_cube_is_found_in_any_dimension(n_axes, n_cells):
     points = uniform(6 * n_cells**n_axes, n_axes)
     truth = 0.2 * points[:, 0] + 0.8 * (points[:, 0] > 0.5)
     values = truth + 0.05 * torch.randn(len(points), generator=seeded(1), dtype=torch.float64)
-    found = regress(points, values, n_cells=n_cells)
+    found = regress(points, values, n_cells=n_cells, n_bins=5, tolerance=0.04)
     expected = torch.zeros(n_cells, dtype=torch.bool)
     expected[n_cells // 2 - 1] = True
     assert torch.equal(found.jumps.cells, expected.view(-1, *[1] * (n_axes - 1)).expand_as(found.surface))
     sizes = found.jumps.sizes[found.jumps.cells]
     assert sizes.mean().item() == pytest.approx(0.8, abs=0.12)
-    assert found.lifted.relative_gap.item() <= 0.01
+    assert found.lifted.relative_gap.item() <= 0.04
 
 
 def test_units_of_the_values_do_not_matter():
     points, noise = uniform(800, 2), torch.randn(800, generator=seeded(1), dtype=torch.float64)
     values = points[:, 0] + (points[:, 1] > 0.5) + 0.1 * noise
-    options = {"n_cells": 10, "fidelities": [200.0, 800.0], "boundary_prices": [0.2, 0.8]}
+    options = {"n_cells": 8, "fidelities": [200.0, 800.0], "boundary_prices": [0.2, 0.8]}
+    options |= {"n_iterations": 25, "tolerance": 0.05, "n_bins": 4}
     one = regress(points, values, noise_std=None, **options)
     other = regress(points, 100 + 30 * values, noise_std=None, **options)
     assert (other.fidelity, other.boundary_price) == (one.fidelity, one.boundary_price)
@@ -456,6 +674,22 @@ def test_units_of_the_values_do_not_matter():
     torch.testing.assert_close(other.surface, 100 + 30 * one.surface, rtol=0, atol=0.02)
     torch.testing.assert_close(other.sure, 900 * one.sure, rtol=0.01, atol=0.05)
     assert torch.equal(other.jumps.cells, one.jumps.cells)
+
+
+@pytest.mark.bad_input  # the shape checker takes no whole numbers
+def test_counts_are_numbers_and_coordinates_may_round_beyond_one():
+    """A step in Poisson counts; the last coordinate one unit in the last place above 1."""
+    points = uniform(600, 1)
+    points[0] = 1 + 2.3e-16
+    counts = torch.poisson(4.0 + 20.0 * (points[:, 0] > 0.5), generator=seeded(1))
+    options = {"n_cells": 12, "noise_std": 4.0}
+    whole, floating = (regress(points, values, **options) for values in (counts.long(), counts))
+    assert whole.jumps.cells.nonzero()[:, 0].tolist() == [5]
+    assert whole.jumps.sizes[5].item() == pytest.approx(20, abs=4)
+    torch.testing.assert_close(whole.surface.double(), floating.surface, rtol=1e-4, atol=1e-3)
+    data = torch.tensor([0, 0, 1, 1])
+    assert mumford_shah_on_a_line(data, 50.0, 0.3)[1] == mumford_shah_on_a_line(data.double(), 50.0, 0.3)[1]
+    assert lifted_mumford_shah(data[None], 50.0, 0.3, n_iterations=5).surface.is_floating_point()
 
 
 def test_stein_chooses_among_prices_without_the_truth():
@@ -467,10 +701,11 @@ def test_stein_chooses_among_prices_without_the_truth():
         points,
         values,
         n_cells=16,
+        n_bins=3,
         fidelities=[3.0, 100.0, 1e5],
         boundary_prices=[0.5],
         noise_std=None,
-        n_iterations=150,
+        tolerance=0.1,
     )
     assert found.fidelity == 100
     assert found.sure.shape == (3, 1)
@@ -483,14 +718,16 @@ def test_stein_chooses_among_prices_without_the_truth():
 
 
 def test_the_estimate_of_risk_is_unbiased_for_the_whole_solver():
-    """Mean of SURE minus loss over draws of the noise; the surface is that of 100 iterations, converged or not."""
+    """Mean of SURE minus loss over draws of the noise; the surface is that of 40 iterations, converged or not."""
     n, std = 24, 0.05
     x = (torch.arange(n) + 0.5) / n
     truth = 0.3 + 0.15 * torch.sin(3 * x) + 0.3 * (x > 0.5)
     observed = (truth + std * torch.randn(100, n, generator=seeded())).flatten()
 
     def estimator(rows):  # all draws side by side: one long observation of independent parts
-        return lifted_mumford_shah(rows.view(-1, n), 100.0, 0.2, n_iterations=100).surface.view(1, -1)
+        return lifted_mumford_shah(rows.view(-1, n), 100.0, 0.2, n_bins=4, n_iterations=40).surface.view(
+            1, -1
+        )
 
     estimates, sure = sure_of_candidates(estimator, observed, std, 1, generator=seeded(1))
     loss = (estimates.view(100, n) - truth).square().mean(dim=1)
@@ -522,6 +759,96 @@ def test_the_nile_fell_in_1898():
     exact = mumford_shah_on_a_line(scaled, 80.0, 0.2)[0]
     assert years[edges(exact, 0.2)].tolist() == [1898]
     assert found.noise_std == pytest.approx(115, rel=0.15)
+
+
+# --- The chapter's runs -------------------------------------------------------------------------------------------
+
+
+def cones(n, n_points=1600, n_cells=16, step=0.4):
+    sample = [draw_cone(n_points, step, noise_std=0.05, generator=seeded(i)) for i in range(n)]
+    return [experiment.cast_disk(one, n_cells, step, 2.0, torch.device("cpu")) for one in sample]
+
+
+def test_disks_are_solved_at_their_own_price_or_at_a_common_one():
+    disks = cones(2)
+    own = experiment.solve_disks(disks, 1000.0, n_bins=5, tolerance=0.05)
+    common = experiment.solve_disks(disks, 1000.0, n_bins=5, tolerance=0.05, price=0.5)
+    for found in (own, common):
+        rows, again = found.describe(), found.describe(refitted=True)
+        for i, disk in enumerate(found.disks):
+            error = (found.surfaces[i] - disk.target).square().mean().item()
+            assert rows["risk"][i] == pytest.approx(error)
+            assert rows["risk of the means"][i] > 1e-4
+            assert rows["worse"][i] == max(rows["false"][i], rows["missed"][i]) <= 15
+            assert 0.6 < rows["size"][i] < 1.3
+        assert (again["risk"] < rows["risk"] * 1.3).all()
+    for disk in common.disks:
+        assert disk.price() == pytest.approx(0.5)
+    alone = lifted_mumford_shah(
+        disks[1].scaled[None].float(),
+        1000.0,
+        disks[1].price(),
+        n_bins=5,
+        n_iterations=own.lifted.n_iterations,
+    )
+    expected = disks[1].low + disks[1].width * alone.surface[0].double()
+    torch.testing.assert_close(own.surfaces[1], expected, rtol=0, atol=1e-4)
+
+
+def test_bins_are_compared_under_one_bound():
+    table, bound = experiment.compare_bins(cones(1, n_cells=6)[0], 1000.0, [4, 3], tolerance=0.1)
+    assert list(table.index) == [4, 3]
+    assert (table["refitted"] >= bound).all()
+    assert (table["surface"] >= table["refitted"]).all()
+    np.testing.assert_allclose(table["gap of the surface"], 100 * (1 - bound / table["surface"]))
+
+
+def test_rivals_and_method_are_tuned_alike_and_judged_by_the_truth():
+    disk = cones(1, n_cells=10)[0]
+    options = {"n_bins": 3, "n_iterations": 15, "tolerance": 0.2, "n_probes": 1}
+    tuned = experiment.tune_disk(
+        disk, seed=1, fidelities=[300.0, 3000.0], boundary_prices=[0.5], n_candidates=3, **options
+    )
+    assert list(tuned.risks) == ["free discontinuity", "total variation", "Gaussian filter"]
+    for name, (chosen, least) in tuned.risks.items():
+        assert chosen >= least > 0
+        if name in tuned.chosen:
+            assert disk.risk(tuned.chosen[name]).item() == pytest.approx(chosen)
+    judged = experiment.judge_sure(disk, tuned.fit)
+    assert judged["risk"] == pytest.approx(tuned.risks["free discontinuity"][0])
+    assert experiment.border_at_prices(disk, tuned.fit).shape == (2, 1, 2)
+    again = experiment.fit_disk(disk, seed=1, fidelities=[300.0], **options)
+    assert again.boundary_price == pytest.approx(disk.price())
+    curve = experiment.border_curve([disk], [disk.target], [0.3, 3.0])
+    assert curve["missed"].tolist() == [0, 100]
+    prices = experiment.price_curve([disk], 1000.0, [0.6, 3.0], n_bins=4, tolerance=0.1)
+    assert prices["missed"][0.6] < prices["missed"][3.0] == 100
+
+
+def test_sure_against_loss_and_lines_and_images():
+    rows = experiment.sure_against_loss(
+        [(100.0, 0.2)],
+        [0.5],
+        noise_std=0.05,
+        n_draws=40,
+        n_bins=4,
+        n_iterations=40,
+        generators=[seeded(1), seeded(2)],
+        device=torch.device("cpu"),
+        n_cells=16,
+    )
+    assert abs(rows["z"][0]) < 4
+    assert rows["z"][0] == pytest.approx((rows["SURE"][0] - rows["risk"][0]) / rows["error"][0], rel=1e-3)
+    lines = experiment.stepped_lines(2, 64, seeded())
+    surfaces, energies, jumps = experiment.minimise_lines(lines, 200.0, 0.3)
+    torch.testing.assert_close(mumford_shah_energy(surfaces, lines, 200.0, 0.3), energies)
+    assert jumps == [edges(surface, 0.3) for surface in surfaces] == [[25, 47]] * 2
+    image = torch.tensor([[0.0, 1.0], [torch.nan, 3.0]])
+    sample = experiment.sample_image(image, 400, 0.1, seeded())
+    assert 250 < len(sample.points) < 350
+    row, column = (sample.points * 2).long().T
+    torch.testing.assert_close(sample.truth, image[row, column].double())
+    assert (sample.values - sample.truth).std().item() == pytest.approx(0.1, rel=0.15)
 
 
 # --- Bad input ----------------------------------------------------------------------------------------------------
@@ -559,13 +886,19 @@ def test_the_line_refuses(fidelity, price, name):
 
 
 @pytest.mark.bad_input
+def test_the_line_refuses_what_is_no_number():
+    with pytest.raises(ValueError, match="data must be finite"):
+        mumford_shah_on_a_line(torch.tensor([0.0, torch.nan, 1.0]), 1.0, 1.0)
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("points", "values", "n_cells", "message"),
     [
         (torch.rand(5, 2), torch.rand(4), 2, "one length; got 5 and 4"),
         (torch.rand(5, 2), torch.tensor([0, 1, torch.nan, 2, 3]), 2, "infinity in row 2"),
         (torch.tensor([[0.1], [torch.inf]]), torch.rand(2), 2, "infinity in row 1"),
-        (torch.tensor([[0.1], [1.5]]), torch.rand(2), 2, r"in \[0, 1\]; got a range of \[0.1, 1.5\]"),
+        (torch.tensor([[0.1], [1.5]]), torch.rand(2), 2, r"points must be in \[0, 1\]; got a range"),
         (torch.rand(5, 2), torch.rand(5), 1, "n_cells must be at least 2; got 1"),
     ],
 )

@@ -14,6 +14,7 @@ from regularity.foundations.risk import monte_carlo_divergence, sure_gaussian
 from regularity.stein.free_discontinuity.method import (
     FreeDiscontinuity,
     LiftedSurface,
+    certify,
     find_jumps,
     free_discontinuity_regression,
     lifted_mumford_shah,
@@ -27,6 +28,7 @@ from regularity.stein.free_discontinuity.problems import (
     Sample,
     cast_to_grid,
     compare_borders,
+    mumford_shah_energy,
     mumford_shah_on_a_line,
     rand_index,
     sphere_border,
@@ -143,6 +145,32 @@ def solve_disks(
     return Solved(list(disks), found, unscale(found.surface), unscale(refitted))
 
 
+def compare_bins(
+    disk: Disk, fidelity: float, bins: Sequence[int], tolerance: float
+) -> tuple[DataFrame, float]:
+    """Energies of a disk's surface, solved with several numbers of bins, and a lower bound for all of them.
+
+    The bound starts from the flow of the first number of bins. Gaps and shares are in per cent.
+    """
+    data, price, rows, flow = disk.scaled[None], disk.price(), {}, None
+    for n_bins in bins:
+        found = lifted_mumford_shah(data.float(), fidelity, price, n_bins=n_bins, tolerance=tolerance)
+        flow = found.flow if flow is None else flow
+        refitted = refit_between_jumps(found.surface, data, fidelity, price)
+        rows[n_bins] = {
+            "relaxed, lower": found.dual.item(),
+            "relaxed, upper": found.primal.item(),
+            "surface": mumford_shah_energy(found.surface, data, fidelity, price).item(),
+            "refitted": mumford_shah_energy(refitted, data, fidelity, price).item(),
+            "fractional cells": 100 * found.fractional.item(),
+        }
+    bound = certify(refitted, data, fidelity, price, flow).lower.item()
+    table = DataFrame(rows).T.rename_axis("bins")
+    for name in ("surface", "refitted"):
+        table[f"gap of the {name}"] = 100 * (1 - bound / table[name])
+    return table, bound
+
+
 # --- On a line ---------------------------------------------------------------------------------------------------
 
 
@@ -239,7 +267,7 @@ def fit_disk(
     seed: int,
     fidelities: Sequence[float],
     boundary_prices: Sequence[float] | None = None,
-    **options: float,
+    **options: int | float,
 ) -> FreeDiscontinuity:
     """Fit a disk, prices chosen by SURE (None: the fidelity alone); `seed` fixes the probes' directions."""
     return free_discontinuity_regression(
@@ -253,6 +281,19 @@ def fit_disk(
     )
 
 
+def judge_sure(disk: Disk, fit: FreeDiscontinuity) -> dict[str, float]:
+    """What SURE says of its choice, and what is true of it and of the best candidate."""
+    risks = disk.risk(fit.candidates).flatten()
+    chosen = int(fit.sure.argmin())
+    return {
+        "noise, estimated": fit.noise_std,
+        "λ chosen": fit.fidelity,
+        "SURE": fit.sure.min().item(),
+        "risk": risks[chosen].item(),
+        "least risk": risks.min().item(),
+    }
+
+
 def tune_disk(
     disk: Disk,
     *,
@@ -261,7 +302,7 @@ def tune_disk(
     boundary_prices: Sequence[float] | None = None,
     n_probes: int,
     n_candidates: int,
-    **options: float,
+    **options: int | float,
 ) -> Tuned:
     """Fit a disk as `fit_disk` does, and tune the rivals along the same random directions."""
     fit = fit_disk(

@@ -31,13 +31,13 @@ from regularity.foundations.proximal import divergence, forward_gradient, length
 from regularity.foundations.risk import monte_carlo_divergence
 from regularity.stein.free_discontinuity.problems import (
     GridData,
+    _check_cubes,
+    _check_data,
+    _integrate,
+    _one_a_grid,
     cast_to_grid,
-    check_cubes,
-    check_data,
-    integrate,
     mumford_shah_energy,
     nearest_neighbour_noise,
-    one_a_grid,
 )
 
 # --- The convex lifting ------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class Lifting:
         return Lifting(**(vars(self) | values))
 
 
-def lift(data: Tensor, fidelity: Tensor, boundary_price: Tensor, n_bins: int) -> Lifting:
+def _lift(data: Tensor, fidelity: Tensor, boundary_price: Tensor, n_bins: int) -> Lifting:
     """Gather the constants of the lifted problems."""
     n_axes, width = data.ndim - 1, 1 / n_bins
     bins = torch.arange(n_bins, device=data.device)
@@ -307,9 +307,9 @@ def _bounds(problem: Lifting, state: LiftedState) -> tuple[Tensor, Tensor, Tenso
         quadratic = torch.where(mass > 0, squares / mass.clamp_min(1e-300), 0.0)
         bins = quadratic + low_cost * at_low + high_cost * at_high + p.price * (rise - smooth)
         primal.append(
-            integrate(bins.sum(dim=0) + p.price * lengths(state.breaks, 2)[:, :, 0].sum(dim=0), side)
+            _integrate(bins.sum(dim=0) + p.price * lengths(state.breaks, 2)[:, :, 0].sum(dim=0), side)
         )
-    return torch.stack(primal).amin(dim=0), integrate(dual, side), flow
+    return torch.stack(primal).amin(dim=0), _integrate(dual, side), flow
 
 
 def _read_surface(problem: Lifting, state: LiftedState) -> tuple[Tensor, Tensor]:
@@ -382,8 +382,8 @@ def lifted_mumford_shah(
     check_at_least("n_bins", n_bins, 2)
     check_at_least("n_iterations", n_iterations, 1)
     (data,) = as_floats(data=data)
-    check_cubes("data", data)
-    problem = lift(data, one_a_grid(fidelity, data), one_a_grid(boundary_price, data), n_bins)
+    _check_cubes("data", data)
+    problem = _lift(data, _one_a_grid(fidelity, data), _one_a_grid(boundary_price, data), n_bins)
     # Energies below this are those of surfaces that are off by 1e-4 of the range: nothing is left to minimise.
     nothing = 1e-8 * problem.fidelity.flatten().double()
     state, done = _start(problem), 0
@@ -473,7 +473,7 @@ def certify(
         surface=surface, data=data, fidelity=fidelity, boundary_price=boundary_price, flow=flow
     )
     energy = mumford_shah_energy(surface.double(), data.double(), fidelity, boundary_price)
-    problem = lift(data, one_a_grid(fidelity, data), one_a_grid(boundary_price, data), n_bins).double()
+    problem = _lift(data, _one_a_grid(fidelity, data), _one_a_grid(boundary_price, data), n_bins).double()
     edges = torch.ones_like(flow[:1])  # a last cell has no next one
     for axis in range(problem.n_axes):
         edges.movedim(2, 0)[axis].movedim(2 + axis, 0)[-1] = 0
@@ -550,7 +550,7 @@ def _wishes(p: Lifting, flow: Tensor, n_levels: int) -> _Wishes:
     ascent = (ahead - lows).clamp(0, p.width) - (wished - lows).clamp(0, p.width)
     for axis in range(p.n_axes):
         ascent[:, :, axis].movedim(2 + axis, 0)[-1] = 0
-    return _Wishes(integrate(least, side), ascent, levels, rising, toll, torn)
+    return _Wishes(_integrate(least, side), ascent, levels, rising, toll, torn)
 
 
 def _next(cells: Tensor, axis: int) -> Tensor:
@@ -576,7 +576,7 @@ def _lower_bound(p: Lifting, flow: Tensor, n_levels: int) -> Tensor:
 
     curvature = p.n_axes / side**2
     smooth = least(wishes.rising + wishes.toll - curvature * level.square(), curvature)
-    return integrate(smooth.minimum(least(wishes.rising, 0.0) + wishes.torn), side)
+    return _integrate(smooth.minimum(least(wishes.rising, 0.0) + wishes.torn), side)
 
 
 @torch.no_grad()
@@ -607,9 +607,9 @@ def refit_between_jumps(
     surface, data, fidelity, boundary_price = as_floats(
         surface=surface, data=data, fidelity=fidelity, boundary_price=boundary_price
     )
-    check_cubes("data", data)
+    _check_cubes("data", data)
     surface, data, n_axes, side = surface.double(), data.double(), data.ndim - 1, 1 / data.shape[1]
-    weight, price = one_a_grid(fidelity, data), one_a_grid(boundary_price, data).unsqueeze(1)
+    weight, price = _one_a_grid(fidelity, data), _one_a_grid(boundary_price, data).unsqueeze(1)
     joined = None
     for _ in range(n_rounds):
         before, joined = joined, lengths(forward_gradient(surface, n_axes), 1) < (price * side).sqrt()
@@ -949,7 +949,7 @@ def free_discontinuity_regression(
     ----------
     Gunsilius and Van Dijcke (2023), Free Discontinuity Regression.
     """
-    points, values = check_data(points, values)
+    points, values = _check_data(points, values)
     for name, candidates in (("fidelities", fidelities), ("boundary_prices", boundary_prices)):
         check_positive(name, torch.tensor(candidates, dtype=torch.float64))
     grid = cast_to_grid(points, values, n_cells)

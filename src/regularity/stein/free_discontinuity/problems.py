@@ -50,28 +50,28 @@ def mumford_shah_energy(
     surfaces, data, fidelity, boundary_price = as_floats(
         surfaces=surfaces, data=data, fidelity=fidelity, boundary_price=boundary_price
     )
-    check_cubes("data", data)
+    _check_cubes("data", data)
     n_axes = data.ndim - 1
     side = 1 / data.shape[1]
-    fidelity, boundary_price = (one_a_grid(value, data) for value in (fidelity, boundary_price))
+    fidelity, boundary_price = (_one_a_grid(value, data) for value in (fidelity, boundary_price))
     slopes = lengths(forward_gradient(surfaces, n_axes), 1)[:, 0] / side
     cells = fidelity * (surfaces - data).square() + torch.minimum(slopes.square(), boundary_price / side)
-    return integrate(cells, side)
+    return _integrate(cells, side)
 
 
-def check_cubes(name: str, grids: Tensor) -> None:
+def _check_cubes(name: str, grids: Tensor) -> None:
     """Refuse what is no batch of grids with as many cells along each axis."""
     if grids.ndim < 2 or len(set(grids.shape[1:])) != 1:
         raise ValueError(f"{name} must be grids with equal sides; got the shape {tuple(grids.shape)}")
 
 
-def one_a_grid(value: float | Tensor, data: Tensor) -> Tensor:
+def _one_a_grid(value: float | Tensor, data: Tensor) -> Tensor:
     """A number, or one a grid, with axes of length 1 for the cells."""
     values = torch.as_tensor(value, dtype=data.dtype, device=data.device).expand(len(data))
     return values.reshape(-1, *[1] * (data.ndim - 1))
 
 
-def integrate(cells: Tensor, side: float) -> Tensor:
+def _integrate(cells: Tensor, side: float) -> Tensor:
     """Integral over the unit cube, one a grid."""
     return side ** (cells.ndim - 1) * cells.flatten(1).sum(dim=1)
 
@@ -195,7 +195,7 @@ def cast_to_grid(points: Float[Tensor, "n d"], values: Float[Tensor, " n"], n_ce
     UserWarning
         If more than a tenth of the cells have no data.
     """
-    points, values = check_data(points, values)
+    points, values = _check_data(points, values)
     check_at_least("n_cells", n_cells, 2)
     n_axes = points.shape[1]
     grid = [n_cells] * n_axes
@@ -219,7 +219,7 @@ def cast_to_grid(points: Float[Tensor, "n d"], values: Float[Tensor, " n"], n_ce
     return GridData(means.view(grid), counts.view(grid), source)
 
 
-def check_data(points: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def _check_data(points: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Bring points and values to one floating type, or name the row that is broken."""
     points, values = as_floats(points=points, values=values, finite=False)
     if len(points) != len(values):
@@ -252,7 +252,7 @@ def nearest_neighbour_noise(points: Float[Tensor, "n d"], values: Float[Tensor, 
     ValueError
         If there are fewer than 50 points, the lengths differ or an entry is not finite.
     """
-    points, values = check_data(points, values)
+    points, values = _check_data(points, values)
     if len(points) < 50:
         raise ValueError(f"estimating the noise needs at least 50 points; got {len(points)}; give noise_std")
     places = points.cpu().numpy()

@@ -251,7 +251,7 @@ class Direction:
     drive
         (1/n) Σ_j w_j ĝ_j.
     repulsion
-        (α/n) ∇ Σ_ij K_ij.
+        (α/n) ∇ Σ_ij K_ij; empty where nothing repels.
     weights
         w_j, how much each preference counts.
     value
@@ -265,10 +265,14 @@ class Direction:
 
     def total(self) -> list[Float[Tensor, "runs _ _"]]:
         """Add drive and repulsion: Adam descends along the sum."""
+        if not self.repulsion:
+            return self.drive
         return [drive + push for drive, push in zip(self.drive, self.repulsion, strict=True)]
 
     def repulsion_share(self) -> Float[Tensor, " runs"]:
         """Compare lengths over all parameters: ‖repulsion‖ / ‖drive‖, one a run."""
+        if not self.repulsion:
+            return torch.zeros_like(self.value)
         drive, repulsion = (
             torch.cat([part.flatten(1) for part in parts], dim=1).norm(dim=1)
             for parts in (self.drive, self.repulsion)
@@ -293,10 +297,8 @@ def stein_hypernetwork_direction(
 
     Parameters
     ----------
-    network
-        The networks.
-    preferences
-        Preferences of this step, at least two.
+    network, preferences
+        The networks, and the preferences of this step, at least two.
     surrogate
         Where their values come from.
     method
@@ -340,11 +342,10 @@ def stein_hypernetwork_direction(
             whole.div_(torch.bmm(a.mT.square(), delta.square()).sqrt_().clamp_min_(1e-12))
 
     # How they keep apart: down the sum of the kernel.
+    repulsion = []
     if method.repulsion and method.kernel != "none":
         pushes = method.repulsion / preferences.shape[1] * (away[..., None, :] @ slopes)[..., 0, :]
         repulsion = [torch.bmm(a.mT, delta) for a, delta in zip(inputs, push_back(pushes), strict=True)]
-    else:
-        repulsion = [torch.zeros_like(whole) for whole in drive]
     reached = (active * weights * (values - surrogate.ideal[:, None])).sum(dim=-1).mean(dim=-1)
     return Direction(drive, repulsion, counts, reached)
 

@@ -7,18 +7,14 @@ Mathematics of Data Science 7(3), 2025, arXiv 2308.10098.
 The lower level minimises h(x, θ) over x; the upper level minimises f(θ) = g(x̂(θ)) over the regulariser's parameters.
 """
 
+from regularity.tuning.inexact_bilevel.checks import BoundViolatedError, NotStronglyConvexError
 from regularity.tuning.inexact_bilevel.method import (
-    BilevelProblem,
     BilevelResult,
-    BoundViolatedError,
     Bracket,
     Budget,
-    Curvature,
     Hypergradient,
     Iterate,
     LowerSolution,
-    NotStronglyConvexError,
-    Sensitivity,
     Step,
     certified_bracket,
     inexact_hypergradient,
@@ -27,9 +23,12 @@ from regularity.tuning.inexact_bilevel.method import (
     solve_lower,
 )
 from regularity.tuning.inexact_bilevel.problems import (
+    BilevelProblem,
+    Curvature,
     DenoisingProblem,
     FieldOfExperts,
     QuadraticProblem,
+    Sensitivity,
     SoftmaxRegression,
     TotalVariation,
 )

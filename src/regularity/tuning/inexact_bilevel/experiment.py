@@ -23,13 +23,17 @@ from regularity.foundations.hypergradients import (
 )
 from regularity.foundations.metrics import psnr
 from regularity.tuning.inexact_bilevel.method import (
-    BilevelProblem,
     BilevelResult,
     inexact_hypergradient,
     maid,
     solve_lower,
 )
-from regularity.tuning.inexact_bilevel.problems import DenoisingProblem, QuadraticProblem, SoftmaxRegression
+from regularity.tuning.inexact_bilevel.problems import (
+    BilevelProblem,
+    DenoisingProblem,
+    QuadraticProblem,
+    SoftmaxRegression,
+)
 from regularity.tuning.inexact_bilevel.rivals import hoag
 
 # --- Problems ----------------------------------------------------------------------------------------------------
@@ -238,12 +242,8 @@ class Trace:
 
     def work_to(self, target: float) -> float:
         """Work until the loss is at most `target`; infinite where it never is."""
-        return next((w for w, loss in zip(self.work, self.losses, strict=True) if loss <= target), math.inf)
-
-    @property
-    def largest_rise(self) -> float:
-        """Largest increase from one kept θ to the next; negative where there is none."""
-        return max(np.diff(self.losses), default=-math.inf)
+        pairs = zip(self.work, self.losses, strict=True)
+        return next((float(work) for work, loss in pairs if loss <= target), math.inf)
 
 
 def exact_loss(problem: QuadraticProblem, theta: Tensor) -> float:

@@ -3,72 +3,22 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.checks import check_at_least, check_finite, check_positive
+from regularity.foundations.checks import as_floats, check_at_least, check_positive
 from regularity.foundations.hypergradients import LinearSolution, conjugate_gradients
-
-
-class NotStronglyConvexError(ArithmeticError):
-    """The lower level is not as convex as it claims."""
-
-
-class BoundViolatedError(ArithmeticError):
-    """Two certified statements contradict each other: a constant of the problem is wrong."""
-
-
-# --- What is asked of a problem ----------------------------------------------------------------------------------
-
-
-class Curvature(NamedTuple):
-    """Bounds on the eigenvalues of A = ∂²h/∂x² over all x: μ·I ≤ A ≤ L·I."""
-
-    convexity: float
-    smoothness: float
-
-
-class Sensitivity(NamedTuple):
-    """Bounds for all x' within a radius of x: on ‖B(x')‖, ‖(B(x') − B(x))ᵀq‖/‖x' − x‖, ‖(A(x') − A(x))q‖/‖x' − x‖."""
-
-    cross_norm: float
-    cross_change: float
-    hessian_change: float
-
-
-@runtime_checkable
-class BilevelProblem(Protocol):
-    """What the algorithms ask of a problem; x and θ are tensors of any shape.
-
-    Attributes
-    ----------
-    upper_smoothness
-        Lipschitz constant L_g of ∇g. The upper objective g must be convex.
-    """
-
-    upper_smoothness: float
-
-    def curvature(self, theta: Tensor) -> Curvature:
-        """Bound the lower level's curvature: μ and L."""
-
-    def sensitivity(self, x: Tensor, theta: Tensor, adjoint: Tensor, radius: float) -> Sensitivity:
-        """Bound B = ∂²h/∂x∂θ, and how fast Bᵀq and Aq change for the adjoint q, within a radius of x."""
-
-    def gradient(self, x: Tensor, theta: Tensor) -> Tensor:
-        """Gradient of the lower objective, ∂h/∂x."""
-
-    def hessian(self, x: Tensor, theta: Tensor) -> Callable[[Tensor], Tensor]:
-        """Hessian of the lower objective, as the product v ↦ A v."""
-
-    def cross(self, x: Tensor, theta: Tensor, adjoint: Tensor) -> Tensor:
-        """Product Bᵀq with the mixed derivative."""
-
-    def upper(self, x: Tensor) -> tuple[float, Tensor]:
-        """Upper objective and its gradient, g(x) and ∇g(x)."""
-
+from regularity.tuning.inexact_bilevel.checks import (
+    check_consistent,
+    check_options,
+    checked_curvature,
+    gradient_at,
+    norm_of,
+    watch,
+)
+from regularity.tuning.inexact_bilevel.problems import BilevelProblem
 
 # --- One solution, one hypergradient -----------------------------------------------------------------------------
 
@@ -135,13 +85,14 @@ def solve_lower(
     ----------
     Nesterov (2004), Introductory lectures on convex optimization, Section 2.2.
     """
+    theta, start = as_floats(theta=theta, start=start)
     check_positive("accuracy", accuracy)
     check_at_least("n_iterations", n_iterations, 1)
-    convexity, smoothness = _checked_curvature(problem, theta)
+    convexity, smoothness = checked_curvature(problem, theta)
     momentum = 1 - 2 / (1 + math.sqrt(smoothness / convexity))
     x = point = start
     for iteration in range(1, n_iterations + 1):
-        gradient = problem.gradient(point, theta)
+        gradient = gradient_at(problem, point, theta)
         reached = norm_of(gradient) / convexity
         if reached <= accuracy or iteration == n_iterations:
             break
@@ -228,9 +179,10 @@ def inexact_hypergradient(
     ----------
     Ehrhardt and Roberts (2024), Analyzing inexact hypergradients for bilevel learning.
     """
+    theta, start, adjoint = as_floats(theta=theta, start=start, adjoint=adjoint)
     lower = solve_lower(problem, theta, start, accuracy=accuracy, n_iterations=n_iterations)
-    x, curvature = lower.values, _checked_curvature(problem, theta)
-    product = _watched(problem.hessian(x, theta), curvature)
+    x, curvature = lower.values, checked_curvature(problem, theta)
+    product = watch(problem.hessian(x, theta), curvature)
     value, right = problem.upper(x)
     linear = conjugate_gradients(
         product, right, tolerance=linear_accuracy, start=adjoint, n_iterations=n_iterations
@@ -380,7 +332,7 @@ class Iterate:
     hypergradient
         z.
     bound
-        ω, or NaN where the method has none.
+        ω, or infinity where the method has none.
     accuracy, linear_accuracy
         The ε and δ that were asked for.
     step
@@ -492,10 +444,10 @@ def maid(
     ----------
     Salehi, Mukherjee, Roberts and Ehrhardt (2025), the method of adaptive inexact descent.
     """
-    _check_options(accuracy, linear_accuracy, step, decrease, angle, shorten, tighten, trial_share)
+    check_options(accuracy, linear_accuracy, step, decrease, angle, shorten, tighten, trial_share)
     for name, value in {"lengthen": lengthen, "loosen": loosen, "n_trials": n_trials}.items():
         check_at_least(name, value, 1)
-    check_start(theta, start)
+    theta, start = as_floats(theta=theta, start=start)
     budget, history, floor = Budget(n_units), [], 1e-14 * max(1.0, norm_of(start))
     x, adjoint, trials, before = start, None, n_trials, None
     trial_units = max(int(trial_share * n_units), 1)
@@ -510,7 +462,7 @@ def maid(
             n_iterations=budget.cap(2000),
         )
         if before is not None:
-            _check_consistent(here, before)
+            check_consistent(here, before)
         history.append(record(here, accuracy, linear_accuracy, budget, bound=here.bound))
         budget.spent += here.cost
         reached = here.lower.accuracy <= accuracy and here.adjoint.residual <= linear_accuracy
@@ -545,83 +497,9 @@ def maid(
 
 
 def record(
-    here: Hypergradient, accuracy: float, linear_accuracy: float, budget: Budget, *, bound: float = math.nan
+    here: Hypergradient, accuracy: float, linear_accuracy: float, budget: Budget, *, bound: float = math.inf
 ) -> Iterate:
     """Write a visit down, before it is paid for and before a step leads away."""
     return Iterate(
         here.theta, here.upper_value, here.values, bound, accuracy, linear_accuracy, 0.0, budget.spent
     )
-
-
-def check_start(theta: Tensor, start: Tensor) -> None:
-    """Refuse a θ₀ or an x₀ that is not finite."""
-    for name, given in (("theta", theta), ("start", start)):
-        check_finite(name, given)
-
-
-def norm_of(values: Tensor) -> float:
-    """Euclidean length of a tensor of any shape."""
-    return torch.linalg.vector_norm(values).item()
-
-
-def _check_options(
-    accuracy: float,
-    linear_accuracy: float,
-    step: float,
-    decrease: float,
-    angle: float,
-    shorten: float,
-    tighten: float,
-    trial_share: float,
-) -> None:
-    positive = {
-        "accuracy": accuracy,
-        "linear_accuracy": linear_accuracy,
-        "step": step,
-        "decrease": decrease,
-        "trial_share": trial_share,
-    }
-    for name, value in positive.items():
-        check_positive(name, value)
-    if not decrease < angle < 1:
-        raise ValueError(f"decrease and angle must satisfy decrease < angle < 1; got {decrease} and {angle}")
-    if not (0 < shorten < 1 and 0 < tighten <= 1):
-        raise ValueError(f"shorten and tighten must lie between 0 and 1; got {shorten} and {tighten}")
-
-
-def _checked_curvature(problem: BilevelProblem, theta: Tensor) -> Curvature:
-    convexity, smoothness = problem.curvature(theta)
-    if not convexity > 0:
-        raise NotStronglyConvexError(f"the lower level is not strongly convex at this θ: μ = {convexity:g}")
-    if not convexity <= smoothness < math.inf:
-        raise BoundViolatedError(f"L must be finite and at least μ = {convexity:g}; got {smoothness:g}")
-    return Curvature(convexity, smoothness)
-
-
-def _watched(product: Callable[[Tensor], Tensor], curvature: Curvature) -> Callable[[Tensor], Tensor]:
-    """The same product; a curvature outside μ and L is an error. Rounding is allowed for."""
-
-    def watched(vector: Tensor) -> Tensor:
-        image = product(vector)
-        square = torch.dot(vector.flatten(), vector.flatten()).item()
-        met = torch.dot(vector.flatten(), image.flatten()).item() / square if square > 0 else 1.0
-        slack = 1e3 * torch.finfo(vector.dtype).eps * curvature.smoothness
-        if square > 0 and met < curvature.convexity - slack:
-            raise NotStronglyConvexError(
-                f"the Hessian has curvature {met:g}, below μ = {curvature.convexity:g}"
-            )
-        if square > 0 and met > curvature.smoothness + slack:
-            raise BoundViolatedError(f"the Hessian has curvature {met:g}, above L = {curvature.smoothness:g}")
-        return image
-
-    return watched
-
-
-def _check_consistent(first: Hypergradient, second: Hypergradient) -> None:
-    """Two hypergradients at one θ are as near to each other as their bounds to the exact one promise."""
-    apart, allowed = norm_of(first.values - second.values), first.bound + second.bound
-    slack = 1e3 * torch.finfo(first.values.dtype).eps * norm_of(first.values)
-    if apart > allowed + slack:
-        raise BoundViolatedError(
-            f"two hypergradients at one θ are {apart:g} apart, but their error bounds add up to {allowed:g}"
-        )

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -16,7 +17,57 @@ from torch.nn.functional import conv2d, conv_transpose2d, cross_entropy, one_hot
 
 from regularity.foundations.noise import standard_normal_like
 from regularity.foundations.proximal import divergence, forward_gradient
-from regularity.tuning.inexact_bilevel.method import Curvature, Sensitivity, norm_of
+
+# --- What is asked of a problem ----------------------------------------------------------------------------------
+
+
+class Curvature(NamedTuple):
+    """Bounds on the eigenvalues of A = ∂²h/∂x² over all x: μ·I ≤ A ≤ L·I."""
+
+    convexity: float
+    smoothness: float
+
+
+class Sensitivity(NamedTuple):
+    """Bounds for all x' within a radius of x: on ‖B(x')‖, ‖(B(x') − B(x))ᵀq‖/‖x' − x‖, ‖(A(x') − A(x))q‖/‖x' − x‖."""
+
+    cross_norm: float
+    cross_change: float
+    hessian_change: float
+
+
+@runtime_checkable
+class BilevelProblem(Protocol):
+    """What the algorithms ask of a problem; x and θ are tensors of any shape.
+
+    Attributes
+    ----------
+    upper_smoothness
+        Lipschitz constant L_g of ∇g. The upper objective g must be convex.
+    """
+
+    upper_smoothness: float
+
+    def curvature(self, theta: Tensor) -> Curvature:
+        """Bound the lower level's curvature: μ and L."""
+
+    def sensitivity(self, x: Tensor, theta: Tensor, adjoint: Tensor, radius: float) -> Sensitivity:
+        """Bound B = ∂²h/∂x∂θ, and how fast Bᵀq and Aq change for the adjoint q, within a radius of x."""
+
+    def gradient(self, x: Tensor, theta: Tensor) -> Tensor:
+        """Gradient of the lower objective, ∂h/∂x."""
+
+    def hessian(self, x: Tensor, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        """Hessian of the lower objective, as the product v ↦ A v."""
+
+    def cross(self, x: Tensor, theta: Tensor, adjoint: Tensor) -> Tensor:
+        """Product Bᵀq with the mixed derivative."""
+
+    def upper(self, x: Tensor) -> tuple[float, Tensor]:
+        """Upper objective and its gradient, g(x) and ∇g(x)."""
+
+
+# --- Four of them ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -218,9 +269,10 @@ class TotalVariation(DenoisingProblem):
         ratio, curvatures, bending = self._extremes(x, theta, math.sqrt(2), radius)
         response = self._analyse(adjoint, None)
         columns = [self._synthesise(ratio * _inverse_root(ratio) ** power, None) for power in (1, 3)]
+        norm = weight * torch.stack(columns).norm().item()
         return Sensitivity(
-            weight * math.hypot(*map(norm_of, columns)) + math.sqrt(5) * 8 * weight / smoothing * radius,
-            math.sqrt(5 * 8) * weight * norm_of(curvatures * response),
+            norm + math.sqrt(5) * 8 * weight / smoothing * radius,
+            math.sqrt(5 * 8) * weight * (curvatures * response).norm().item(),
             8 * weight * (bending * response).abs().max().item(),
         )
 
@@ -317,13 +369,13 @@ class FieldOfExperts(DenoisingProblem):
         by_weight = weights * norms * slope
         by_smoothing = weights * norms * length(ratio * _inverse_root(ratio) ** 3)
         by_filter = weights * (size * slope + norms * length(curvatures * patches))
-        norm = norm_of(torch.cat([by_weight.sum()[None], by_weight, by_smoothing, by_filter]))
+        norm = torch.cat([by_weight.sum()[None], by_weight, by_smoothing, by_filter]).norm().item()
         # The same of their changes: at most, for any adjoint of norm 1; and for this one.
         most = weights * norms**2 / smoothing
         by_patch = 2 * size * weights * norms / smoothing + most * (
             bending.amax(dim=(0, 2, 3)) * smoothing
         ) * (patches.max())
-        growth = norm_of(torch.cat([most.sum()[None], most, 2 * most, by_patch]))
+        growth = torch.cat([most.sum()[None], most, 2 * most, by_patch]).norm().item()
         change = weights * norms * by_curvature
         by_patch = weights * (
             norms * length(curvatures * contrast(adjoint))
@@ -332,7 +384,7 @@ class FieldOfExperts(DenoisingProblem):
         )
         return Sensitivity(
             norm + growth * radius,
-            norm_of(torch.cat([change.sum()[None], change, 2 * change, by_patch])),
+            torch.cat([change.sum()[None], change, 2 * change, by_patch]).norm().item(),
             (weights * norms**2 * (bending * response).amax(dim=(0, 2, 3))).sum().item(),
         )
 

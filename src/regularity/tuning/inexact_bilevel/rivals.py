@@ -7,18 +7,16 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.checks import check_positive
+from regularity.foundations.checks import as_floats, check_positive
+from regularity.tuning.inexact_bilevel.checks import norm_of
 from regularity.tuning.inexact_bilevel.method import (
-    BilevelProblem,
     BilevelResult,
     Bracket,
     Budget,
-    Sensitivity,
-    check_start,
     inexact_hypergradient,
-    norm_of,
     record,
 )
+from regularity.tuning.inexact_bilevel.problems import BilevelProblem, Sensitivity
 
 
 def plain_bracket(value: float, slope: float, accuracy: float, smoothness: float) -> Bracket:
@@ -76,7 +74,7 @@ def hoag(
 
     Returns
     -------
-    The result; the visits' bounds are NaN.
+    The result; the visits' bounds are infinite.
 
     Raises
     ------
@@ -88,7 +86,7 @@ def hoag(
     Pedregosa (2016), Hyperparameter optimization with approximate gradient.
     """
     check_positive("smoothness", smoothness)
-    check_start(theta, start)
+    theta, start = as_floats(theta=theta, start=start)
     budget, history, x, adjoint = Budget(n_units), [], start, None
     kept, origin, moved, previous = None, theta, 0.0, tolerance(1)
     while budget.left:
