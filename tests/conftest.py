@@ -214,7 +214,7 @@ HEAVY = (  # what imports torch or matplotlib: most of a kernel's time
     "from regularity.foundations.checks import check_positive\n",
     "session = lab.begin(seed, device)\n",
     'check_positive("scale", scale)\n',
-    "fig, axes = lab.figure()\naxes.plot(draws)\nlab.glue(\"answer\", fig)\n",
+    'fig, axes = lab.figure()\naxes.plot(draws)\nlab.glue("answer", fig)\n',
     "from regularity.foundations.checks import check_at_least\n",
     '    check_at_least("n", n, 1)\n',
 )

@@ -7,7 +7,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from regularity.lab.cli import main
+from regularity.press.cli import main
 
 
 @pytest.fixture
@@ -39,21 +39,16 @@ def test_ledger_lists_the_claims(call, executed_book):
         "The draws spread",
         "The first draw is positive",
     ]
-    keys = "part chapter claim paper measured uncertainty rule kind verdict held_over_seeds gpu_verdict"
-    assert list(rows[0]) == keys.split()
-    assert rows[0] | {"measured": 0} == {
+    told = {
         "part": "stein",
         "chapter": "tiny",
         "claim": "The mean is zero",
-        "paper": "exact",
-        "measured": 0,
-        "uncertainty": 1.0,
-        "rule": "in [−4, 4]",
         "kind": "statistical",
         "verdict": "reproduced",
         "held_over_seeds": None,
         "gpu_verdict": None,
     }
+    assert told.items() <= rows[0].items()
     text = call(executed_book, "ledger").output
     n_reproduced = sum(row["verdict"] == "reproduced" for row in rows)
     assert f"{n_reproduced} of 3 claims reproduced" in text
