@@ -64,9 +64,7 @@ seed: int = 0  # seed of all random draws
 device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
 n_threads: int = 1  # threads of a CPU; small tensors gain nothing from more
 n_draws: int = 200  # draws of the counts in each design
-n_districts: int = (
-    303  # districts; beyond 303 they are drawn from the 303 with replacement
-)
+n_districts: int = 303  # districts; more are drawn from the 303 with replacement
 n_synthetic: int = 400  # units of each synthetic population
 n_folds: int = 5  # folds of cross-fitting
 n_strengths: int = 80  # strengths between the smallest and the largest
@@ -147,9 +145,17 @@ lab.glue("gain", float(lab.ratio(plain, ours)), ".1f")
 excess = lab.ratio(ours, losses.amin(dim=-1))
 lab.glue("excess", 100 * (excess.value - 1), ".0f", "%")
 
+# %% tags=["hide-input"]
+one = binomials.proportions(counts[shown][0], designs[shown])
+pooled = binomials.pooled_mean(counts[shown], designs[shown])
+folds = session.stream("folds", shown)
+mean_of_others = cross_fit(pooled, len(rates), n_folds=n_folds, generator=folds)
+finite = slice(1, -1)
+axis = strengths[finite].cpu()
+
 # %% tags=["hide-input", "remove-output", "thumbnail"]
 fig, (scatter, curves) = lab.figure(1, 2, height=3.0)
-truth, finite = rates.cpu(), slice(1, -1)
+truth = rates.cpu()
 for estimates, colour, label in (
     (measured[shown].values, lab.BASELINE, "plain average"),
     (shrunk[shown].estimates, lab.ACCENT, "shrunk by SURE"),
@@ -169,11 +175,6 @@ scatter.set(xlabel="true rate", ylabel="estimate", aspect="equal")
 scatter.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
 scatter.legend(loc="lower right", handletextpad=0.2, borderpad=0.2)
 
-one = binomials.proportions(counts[shown][0], designs[shown])
-pooled = binomials.pooled_mean(counts[shown], designs[shown])
-folds = session.stream("folds", shown)
-mean_of_others = cross_fit(pooled, len(rates), n_folds=n_folds, generator=folds)
-axis = strengths[finite].cpu()
 for target, colour, name in (
     (mean_of_others[0], lab.BASELINE, "mean"),
     (predictions[shown][0], lab.ACCENT, "ridge"),
@@ -738,7 +739,7 @@ fixed = "“treats the sample size and mean parameters as fixed quantities”"
 
 
 def compare(words, quote, rule, rivals, names, threshold, source):
-    """A claim on the largest ratio of errors, a rule over its rivals in some settings."""
+    """A claim on the largest ratio of errors, a rule over its rivals."""
     ratios = [
         lab.ratio(errors[name, rule], errors[name, rival])
         for name in names
@@ -844,7 +845,8 @@ claims += [
 # %% tags=["claims", "hide-input"]
 claims += [
     lab.Claim(
-        "Two samples: shrunk effects beat the difference of two beta-binomial estimates",
+        "Two samples: shrunk effects beat the difference of two beta-binomial"
+        " estimates",
         both,
         lab.ratio(effect_errors["SURE"], effect_errors["two beta-binomials"]),
         lab.at_most(1, standard_errors=2),
@@ -858,7 +860,8 @@ claims += [
     ),
     lab.NotChecked(
         "The approach works on data of firm discrimination, education and innovation",
-        "“three datasets on firm discrimination, education outcomes, and innovation rates”",
+        "“three datasets on firm discrimination, education outcomes, and innovation"
+        " rates”",
         "the data are in no package; education is matched in kind",
     ),
 ]

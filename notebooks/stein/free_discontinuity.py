@@ -981,6 +981,8 @@ words = "The regions are inside and outside (adjusted Rand index, largest size)"
 rule = lab.at_least(0.9, partly=0.6)
 agreement = lab.mean(largest["agreement"])
 claims += [claim("paper", words, abstract["segments"], agreement, rule)]
+
+# %% tags=["hide-input"]
 located = {
     "at the largest size": ("paper", "jumps", largest, revised),
     "of the sparse disk": ("ours", "", sparse_rows, revised),
@@ -1012,7 +1014,10 @@ words = "Its border converges (distance to the true one, smallest over largest s
 rule, fall = lab.at_least(1.5, partly=1.1), falls("distance")
 claims += [claim("paper", words, abstract["set"], fall, rule, revised=revised)]
 words = "Surface, border and sizes converge under correlated noise as well"
-why = "their condition on the dependence was not read; at a fixed range nothing can converge"
+why = (
+    "their condition on the dependence was not read; at a fixed range nothing can"
+    " converge"
+)
 claims += [lab.NotChecked(words, abstract["correlated"], why)]
 words = "Identification and uniform consistency hold for surfaces of bounded variation"
 why = "theorems; three sizes of one example can contradict them, not prove them"

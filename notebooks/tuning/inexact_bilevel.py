@@ -380,7 +380,7 @@ lab.glue("plain-worst", worst["plain"], ".1g")
 # with {glue:text}`noise` of noise. The lower level denoises them,
 # $h = \tfrac12\|x - y\|^2 + \tfrac12 e^{\theta_1} \sum \sqrt{|Dx|^2 + e^{2\theta_2}}$, with a weight and a smoothing in
 # logarithms; the upper level compares with the clean photographs. The differences $D$ are those of
-# {mod}`regularity.foundations.proximal`. The objective is a sum over the images, so that $\mu = 1$, and $\varepsilon$
+# `regularity.foundations.proximal`. The objective is a sum over the images, so that $\mu = 1$, and $\varepsilon$
 # is a distance between whole stacks; $L = 1 + 4e^{\theta_1 - \theta_2}$, as $\|D\|^2 \le 8$.
 #
 # MAID begins in five ways, a *star*: a middle ($\varepsilon = 0.1$, first step 1), two more first accuracies, four
@@ -755,7 +755,8 @@ paper = partial(lab.Claim, kind="statistical", source="paper")
 implied = partial(lab.Claim, kind="statistical", source="implied")
 claims = [
     lab.Claim(
-        "The bound on the hypergradient's error holds at every visit (largest error over bound)",
+        "The bound on the hypergradient's error holds at every visit (largest error"
+        " over bound)",
         "“only relies on inexact function evaluations and hypergradients”",
         max(tightness.values()),
         lab.at_most(1),
@@ -763,7 +764,8 @@ claims = [
         source="implied",
     ),
     lab.Claim(
-        "Each accepted step lowers the exact loss as promised (largest excess, over f(θ₀))",
+        "Each accepted step lowers the exact loss as promised (largest excess, over"
+        " f(θ₀))",
         "“backtracking line search that only relies on inexact function evaluations”",
         max(broken),
         lab.at_most(1e-12),
@@ -771,7 +773,8 @@ claims = [
         source="paper",
     ),
     lab.Claim(
-        "A plain search is deceived on ill-conditioned problems (share of runs that rise)",
+        "A plain search is deceived on ill-conditioned problems (share of runs that"
+        " rise)",
         "no figure",
         rising["plain"],
         lab.above(0, standard_errors=2),
@@ -792,7 +795,8 @@ claims = [
 at_ends = {key: [trace.losses[-1] for trace in own] for key, own in traces.items()}
 claims += [
     paper(
-        "The accuracy is found, not chosen: decades between last ε whose first are four apart",
+        "The accuracy is found, not chosen: decades between last ε whose first are"
+        " four apart",
         "“determines the required accuracy dynamically”",
         decades,
         lab.at_most(1, partly=2),
@@ -807,13 +811,15 @@ claims += [
         revised="from 0.1 to 0.01 when a first run had been seen",
     ),
     paper(
-        "Adaptive costs less than accurate: work to a gap of 1e-6, over that of fixed ε = 1e-8",
+        "Adaptive costs less than accurate: work to a gap of 1e-6, over that of fixed"
+        " ε = 1e-8",
         "“efficiency”",
         lab.ratio(work["MAID, first ε", 0.1], work["fixed ε", 1e-8]),
         lab.at_most(0.6, standard_errors=2),
     ),
     paper(
-        "HOAG hangs on its guess: work with a guess ten times too large, over the right one",
+        "HOAG hangs on its guess: work with a guess ten times too large, over the"
+        " right one",
         "“cannot identify an appropriate step size”",
         lab.ratio(work["HOAG, guess of L", 10.0], work["HOAG, guess of L", 1.0]),
         lab.at_least(3, standard_errors=2),
@@ -833,7 +839,8 @@ asked = {
 }
 claims += [
     paper(
-        "Quadratic: first accuracies from 10 to 0.001 cost alike (work, largest over smallest)",
+        "Quadratic: first accuracies from 10 to 0.001 cost alike (work, largest over"
+        " smallest)",
         "“robust to ... the initial accuracies”",
         lab.mean(np.max(three, axis=0) / np.min(three, axis=0)),
         lab.at_most(1.6, standard_errors=2),
@@ -881,13 +888,15 @@ claims += [
         lab.below(1),
     ),
     implied(
-        "Digits: one penalty a pixel beats the best single one (gain in test cross-entropy)",
+        "Digits: one penalty a pixel beats the best single one (gain in test"
+        " cross-entropy)",
         "“regularizers involving a large number of hyperparameters”",
         lab.paired_difference(single, many),
         lab.at_least(0.05, standard_errors=1),
     ),
     lab.NotChecked(
-        "All of this holds at the paper's sizes: Kodak's photographs, 48 filters, MNIST",
+        "All of this holds at the paper's sizes: Kodak's photographs, 48 filters,"
+        " MNIST",
         "“a range of relevant problems in imaging and data science”",
         "needs Kodak's photographs and days of computing; paper.yaml comes near",
     ),

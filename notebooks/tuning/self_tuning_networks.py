@@ -52,10 +52,10 @@
 #   ones; a grey line stays high above. Right, dropout rates against training steps, from 0.05 and 0.3, between 0 and 0.3.
 #
 # Left: the lowest validation loss so far against the cost, in trainings of a plain network; mean over the splits. A
-# self-tuning run (blue) starts where the same network stays bad if it is not tuned (dotted), and ends at the level to
-# which the searches for fixed values (other greys) come with as much cost or several times that. Right: what the runs do
-# to the dropout of the first hidden layer, from a low start (solid) and from that middling one (dashed), one line a split;
-# they come into one range.
+# self-tuning run (blue) starts where the same network stays bad if it is not tuned (dotted), and ends at the level
+# to which the searches for fixed values (other greys) come with as much cost or several times that. Right: what the
+# runs do to the dropout of the first hidden layer, from a low start (solid) and from that middling one (dashed),
+# one line a split; they come into one range.
 # ```
 
 # %% [markdown]
@@ -274,7 +274,7 @@ lab.glue("closing-last", gated.offsets.max().item(), ".1f")
 # well, and the gradient dies in the saturated sigmoid: slopes and offsets stay wrong. The response, which is all that
 # counts for the slope of the validation loss, is right to a few per cent under every law.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "remove-output"]
 shown = [0, 4, 8]
 base, slope = experiment.affine_gates(gated, 3.0, 0.5)
 fig, (gates, errors) = lab.figure(1, 2, height=2.9)
@@ -313,11 +313,11 @@ lab.glue("gates", fig)
 # :alt: Left, three falling sigmoids with dots on them, crosses that leave them for large log penalties, and dashed tangents
 #   near λ equal to 3. Right, a line of slope two on logarithmic axes, and a flat line of dots near 1e-15.
 #
-# Left: three gates of the exact best response of ridge regression (blue), those that training finds under a wide law of λ
-# (dots) and under one that never closes a gate (crosses: right where it was trained, wrong beyond), and the affine stand-in
-# that a hyper-layer learns around λ = 3 with σ = 0.5 (grey): a local model. Right: the error of its Jacobian for ridge
-# regression on 65 features falls with the square of σ (the dotted line has slope 2); for a loss that is quadratic in λ too
-# it is rounding error (bottom).
+# Left: three gates of the exact best response of ridge regression (blue), those that training finds under a wide
+# law of λ (dots) and under one that never closes a gate (crosses: right where it was trained, wrong beyond), and
+# the affine stand-in that a hyper-layer learns around λ = 3 with σ = 0.5 (grey): a local model. Right: the error of
+# its Jacobian for ridge regression on 65 features falls with the square of σ (the dotted line has slope 2); for a
+# loss that is quadratic in λ too it is rounding error (bottom).
 # ```
 #
 # ## The experiment
@@ -342,7 +342,7 @@ excess = torch.stack(
 lab.glue("ridge", excess.max().item(), ".1f", "%")
 lab.glue("n-ridge", excess.numel(), "d")
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "remove-output"]
 fig, (curve, paths) = lab.figure(1, 2, height=2.7)
 curve.plot(penalties, curves[0], color=lab.BASELINE)
 beginnings = torch.tensor(ridge_starts).double()
@@ -364,9 +364,9 @@ lab.glue("ridge-paths", fig)
 # :alt: Left, a U-shaped curve with three open circles on its flanks and three filled ones at its bottom. Right, curves from
 #   three starting values that come together near 4.
 #
-# Ridge regression. Left: the exact validation loss of every log penalty on one split (grey), and where three runs start
-# (open) and end (filled). Right: their paths, and those of the other splits, against the training steps; the horizontal
-# lines are the optima of the splits.
+# Ridge regression. Left: the exact validation loss of every log penalty on one split (grey), and where three runs
+# start (open) and end (filled). Right: their paths, and those of the other splits, against the training steps; the
+# horizontal lines are the optima of the splits.
 # ```
 #
 # The exact validation loss at the end of the worst of {glue:text}`n-ridge` runs is {glue:text}`ridge` above the optimum.
@@ -397,7 +397,7 @@ images, labels = choose("digits", digits, experiment.DIGITS)()
 
 
 def images_task(name, make, n_splits, n_steps, rates):
-    """What the runs on digits share; the learning rates are those of plain and responding weights."""
+    """What the runs on digits share, with rates of plain and responding weights."""
     sizes = [n_train, n_validation, n_test]
     data = experiment.draw_splits(images, labels, sizes, n_splits, seed, session.device)
     optimiser = experiment.sgd(*rates)
@@ -595,7 +595,7 @@ lab.glue("from-held-low", lab.ratio(learnt.test[0], held.test[0]))
 # The rules were set on the seeds 21 to 23, before the seed shown here was run. Those for the digits ask that the mean lies
 # two standard errors beyond the bound: with few splits the lower mean is often chance.
 
-# %% tags=["claims", "hide-input"]
+# %% tags=["hide-input"]
 lab.glue("entropy-weight", f"{entropy_weight:g}")
 lab.glue("n-hidden", n_hidden, "d")
 halvings = [ridge_errors[i] / ridge_errors[i + 1] for i in (1, 2)]
@@ -682,7 +682,8 @@ claims += [
         source="paper",
     ),
     lab.Claim(
-        "Dropout, noise and decay of a network on digits are tuned: validation loss over"
+        "Dropout, noise and decay of a network on digits are tuned: validation loss"
+        " over"
         " that of the same layers held at the middle start",
         tunes,
         lab.ratio(learnt.validation[1], held.validation[1]),
@@ -690,6 +691,10 @@ claims += [
         "statistical",
         source="paper",
     ),
+]
+
+# %% tags=["hide-input"]
+claims += [
     lab.Claim(
         "A shift in whole pixels is tuned: mean of its ends in convolutional networks"
         " that start at 2",
@@ -759,7 +764,8 @@ claims += [
         source="paper",
     ),
     lab.Claim(
-        "On text, a plain recurrent network under the schedule of a self-tuning run has a"
+        "On text, a plain recurrent network under the schedule of a self-tuning run"
+        " has a"
         " lower test loss than one under its final values (difference)",
         schedules,
         text_schedule,
@@ -768,7 +774,8 @@ claims += [
         source="paper",
     ),
     lab.Claim(
-        "On digits, tuning from the low start beats the same layers held there (ratio of"
+        "On digits, tuning from the low start beats the same layers held there (ratio"
+        " of"
         " test losses)",
         "not in the abstract",
         lab.ratio(learnt.test[0], held.test[0]),
@@ -816,9 +823,9 @@ lab.glue("fails", fig)
 # :alt: Left, dropout rates over training steps: blue and green lines come below 0.3, grey lines start at 0.6 and climb or
 #   fall. Right, validation losses on a logarithmic axis: blue and green lines fall, grey ones fall late or stay at 2.3.
 #
-# Dropout of the first hidden layer (left) and validation loss (right) from three starts, one line a split. From the highest
-# start (grey) a run learns late or never: its loss stays near that of guessing (dotted) for long or for good, and its
-# dropout wanders or climbs to the bound. A run that begins to learn recovers.
+# Dropout of the first hidden layer (left) and validation loss (right) from three starts, one line a split. From the
+# highest start (grey) a run learns late or never: its loss stays near that of guessing (dotted) for long or for
+# good, and its dropout wanders or climbs to the bound. A run that begins to learn recovers.
 # ```
 #
 # The mean of the best validation losses from there is {glue:text}`bad-loss`, beside

@@ -96,7 +96,7 @@ def mumford_shah_on_a_line(
     surface
         The minimiser, float64, on the CPU.
     energy
-        Its energy.
+        What the surface costs: fidelity, slopes and jumps.
 
     Raises
     ------

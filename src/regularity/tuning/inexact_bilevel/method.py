@@ -58,7 +58,7 @@ def solve_lower(
     Parameters
     ----------
     problem
-        The problem.
+        Both levels, with bounds on their derivatives.
     theta
         θ.
     start
@@ -148,7 +148,7 @@ def inexact_hypergradient(
     Parameters
     ----------
     problem
-        The problem.
+        Both levels, with bounds on their derivatives.
     theta
         θ.
     start
@@ -278,7 +278,7 @@ def line_search(
     Parameters
     ----------
     problem
-        The problem.
+        Both levels, with bounds on their derivatives.
     here
         The hypergradient z at θ.
     accuracy
@@ -402,7 +402,7 @@ def maid(
     Parameters
     ----------
     problem
-        The problem.
+        Both levels, with bounds on their derivatives.
     theta, start
         θ₀ and x₀.
     n_units

@@ -62,7 +62,7 @@ def hoag(
     Parameters
     ----------
     problem
-        The problem.
+        Both levels, with bounds on their derivatives.
     theta, start
         θ₀ and x₀.
     n_units
