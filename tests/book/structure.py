@@ -293,6 +293,8 @@ def check_figures(root: Path) -> list[str]:
             label = re.search(r"^:name: (\S+)", options, flags=re.MULTILINE)
             if label and not label[1].startswith(prefix):
                 complaints.append(say(f"{label[1]} must begin with {prefix}"))
+            if any(not line.startswith(":") for line in options.splitlines()):
+                complaints.append(say(f"an option of the figure {name} goes on in a second line"))
             if not caption.strip():
                 complaints.append(say(f"the figure {name} lacks a caption"))
             if any(len(line) > TEXT_WIDTH for line in caption.splitlines()):

@@ -311,6 +311,11 @@ BROKEN = {
         lambda book: replace(book / SOURCE, "fig-tiny-answer", "fig-other-answer"),
         "must begin with fig-tiny-",
     ),
+    "an option on two lines, the second of which would be the caption": (
+        FIGURES,
+        lambda book: replace(book / SOURCE, "# :alt: A jagged line", "# :alt: A jagged\n#   line"),
+        "an option of the figure answer goes on",
+    ),
     "a figure without a caption": (
         FIGURES,
         lambda book: replace(book / OPENING, "#\n# A line.\n# ```", "# ```"),
