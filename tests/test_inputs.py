@@ -4,6 +4,7 @@ The functions are found in the modules: a new one fails here until it has an ent
 """
 
 import dataclasses
+import functools
 import importlib.util
 import inspect
 import math
@@ -68,6 +69,7 @@ def of_tensors(annotation: Any) -> bool:
     return any(of_tensors(part) for part in typing.get_args(annotation))
 
 
+@functools.cache
 def functions(subject: str) -> dict[str, Callable]:
     """Public functions with a parameter of tensors, by name."""
     found = {}

@@ -89,9 +89,7 @@ training_photographs: list[str] = [
     "retina",
     "rocket",
 ]  # bundled photographs to train on
-training_reduce: int = (
-    2  # side of the blocks that become one pixel; twice for the large
-)
+training_reduce: int = 2  # side of the blocks that become one pixel; twice if large
 extra_training_set: str = "none"  # "none", "set12" or "bsd68", added
 test_set: str = "bundled"  # "bundled", "set12" or "bsd68"
 test_photographs: list[str] = [
