@@ -1,5 +1,6 @@
 """How ratios are measured and kept, on toy benchmarks; and the form, not the numbers, of what has been recorded."""
 
+import html
 import json
 import platform
 import re
@@ -14,6 +15,7 @@ import torch
 from scipy import stats
 
 from benchmarks.measure import Row, fold, median_ratio, read_rows, time_in_turns, write_results
+from regularity.press.chapters import all_chapters, find_pair
 
 pytest_plugins = ["pytester"]
 
@@ -276,8 +278,7 @@ def recorded():
 def test_every_benchmark_has_rows_and_every_row_a_benchmark(recorded):
     measured = {(row["part"], row["chapter"]) for row in recorded}
     assert measured == {(path.parent.name, path.stem.removeprefix("bench_")) for path in FILES}
-    for part, chapter in measured:
-        assert (ROOT / "src" / "regularity" / part / f"{chapter}.py").is_file()
+    assert measured <= {(chapter.part, chapter.name) for chapter in all_chapters(ROOT)}
 
 
 def test_rows_have_their_form(recorded):
@@ -294,6 +295,44 @@ def test_rows_have_their_form(recorded):
         assert row["low"] <= 1 or row["note"], place
         assert date.fromisoformat(row["date"]) >= date(2026, 1, 1), place
         assert {"python", "torch"} <= row["versions"].keys(), place
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """The tables of "How fast", as text: the slowest tasks, then those of each part; and the names of its figures."""
+    outputs = [
+        output
+        for cell in find_pair("how_fast", ROOT).executed()["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    found = ["".join(output["data"]["text/html"]) for output in outputs if "text/html" in output["data"]]
+    glued = {
+        output["metadata"]["scrapbook"]["name"] for output in outputs if "scrapbook" in output["metadata"]
+    }
+    return [html.unescape(table) for table in found], glued
+
+
+def test_how_fast_begins_with_the_slowest(recorded, shown):
+    slowest = re.findall(r"<th>([^<]+: [^<]+)</th>\s*<td>([^<]+)</td>", shown[0][0])
+    ratios = {}
+    for row in recorded:
+        task = f"{row['chapter']}: {row['task']}"
+        ratios[task] = max(row["ratio"], ratios.get(task, 0.0))
+    expected = sorted(ratios.items(), key=lambda pair: -pair[1])[: len(slowest)]
+    assert slowest
+    assert [(task, float(ratio)) for task, ratio in slowest] == [
+        (task, pytest.approx(ratio, abs=0.006)) for task, ratio in expected
+    ]
+
+
+def test_how_fast_shows_every_part_and_all_that_was_recorded(recorded, shown):
+    tables, glued = shown
+    assert {row["part"] for row in recorded} <= glued
+    for row in recorded:
+        ratio = f"{row['ratio']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
+        assert any(f"{row['chapter']}: {row['task']}" in table and ratio in table for table in tables[1:]), (
+            row
+        )
 
 
 def test_recorded_results_say_nothing_of_whose_machine_it_was():
