@@ -45,8 +45,7 @@
 #
 # ```{glue:figure} answer
 # :name: fig-inexact-bilevel-answer
-# :alt: Three small images of a photographer, the middle one smooth and sharp-edged. Below, three step-like curves of
-#   accuracy against work on a logarithmic axis that merge, and curves of loss that fall together; a grey curve is flat.
+# :alt: Three small images of a photographer, the middle one smooth and sharp-edged. Below, three step-like curves of accuracy against work on a logarithmic axis that merge, and curves of loss that fall together; a grey curve is flat.
 #
 # Top: one of the photographs, noisy, denoised by total variation with the two parameters that MAID learned, and clean.
 # Bottom left: the accuracy ε that MAID asks of the minimiser, along three runs that begin four decades apart. They meet
@@ -113,7 +112,7 @@ session = lab.begin(seed, device, n_threads)
 # judges it, $f(\theta) = g(\hat x(\theta))$. Let $h$ be $\mu$-strongly convex and $L$-smooth in $x$, with constants that
 # may depend on $\theta$, and let $g$ be convex and $L_g$-smooth. Write $A = \partial^2 h/\partial x^2$ and $B$ for the
 # derivative of $\partial h/\partial x$ in $\theta$. Differentiate $\partial h/\partial x(\hat x(\theta), \theta) = 0$, and
-# the *hypergradient* follows, as {doc}`/book/parts/tuning` explains:
+# the *hypergradient* follows, as {doc}`/notebooks/tuning/opening` explains:
 #
 # $$
 # \nabla f(\theta) = -B^\top A^{-1} \nabla g(\hat x).
@@ -607,9 +606,7 @@ lab.glue("work", fig)
 # %% [markdown]
 # ```{glue:figure} work
 # :name: fig-inexact-bilevel-work
-# :alt: Three panels of curves against work. Left, four blue curves fall together to machine precision, dashed grey
-#   curves end in plateaus, a solid grey curve falls fast and turns jagged. Middle, a grey curve with a sharp rise, a blue
-#   one without. Right, falling curves of loss, the lowest of them grey.
+# :alt: Three panels of curves against work. Left, four blue curves fall together to machine precision, dashed grey curves end in plateaus, a solid grey curve falls fast and turns jagged. Middle, a grey curve with a sharp rise, a blue one without. Right, falling curves of loss, the lowest of them grey.
 #
 # Left: a quadratic problem, exact distance to the least loss against work. MAID from four first accuracies (blue) comes
 # down alike until rounding ends it. Fixed accuracies (dashed) stop where their errors hide the decrease. HOAG with the
@@ -731,9 +728,7 @@ lab.glue("method", fig)
 # %% [markdown]
 # ```{glue:figure} method
 # :name: fig-inexact-bilevel-method
-# :alt: Left, error on a logarithmic axis against products; a blue curve drops to rounding within ten, two grey curves
-#   fall in straight lines. Right, a log-log scatter plot of true error against bound for four problems, all below the
-#   diagonal, the quadratic ones nearest.
+# :alt: Left, error on a logarithmic axis against products; a blue curve drops to rounding within ten, two grey curves fall in straight lines. Right, a log-log scatter plot of true error against bound for four problems, all below the diagonal, the quadratic ones nearest.
 #
 # Left: three ways to the hypergradient of one quadratic problem from the exact minimiser, or, for unrolling, from zero;
 # error against products with the Hessian, or steps. Conjugate gradients (blue) end after as many as there are variables.
@@ -940,8 +935,7 @@ lab.glue("digits", fig)
 # %% [markdown]
 # ```{glue:figure} digits
 # :name: fig-inexact-bilevel-digits
-# :alt: Left, an eight by eight map of penalties with dark cells in the middle and bright ones at the left and right
-#   rims. Right, falling curves of validation loss against work, a grey one lowest, a dotted blue one highest.
+# :alt: Left, an eight by eight map of penalties with dark cells in the middle and bright ones at the left and right rims. Right, falling curves of validation loss against work, a grey one lowest, a dotted blue one highest.
 #
 # Left: the penalty that MAID learned for each pixel of the digits, as a power of ten; dark pixels are free to speak.
 # Right: validation loss against work for MAID (blue) from the middle of its star and from a first step a hundred times

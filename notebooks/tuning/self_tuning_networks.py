@@ -48,8 +48,7 @@
 #
 # ```{glue:figure} answer
 # :name: fig-self-tuning-networks-answer
-# :alt: Left, falling step curves on logarithmic axes; the blue one starts high and comes down to the level of the grey
-#   ones; a grey line stays high above. Right, dropout rates against training steps, from 0.05 and 0.3, between 0 and 0.3.
+# :alt: Left, falling step curves on logarithmic axes; the blue one starts high and comes down to the level of the grey ones; a grey line stays high above. Right, dropout rates against training steps, from 0.05 and 0.3, between 0 and 0.3.
 #
 # Left: the lowest validation loss so far against the cost, in trainings of a plain network; mean over the splits. A
 # self-tuning run (blue) starts where the same network stays bad if it is not tuned (dotted), and ends at the level
@@ -310,8 +309,7 @@ lab.glue("gates", fig)
 # %% [markdown]
 # ```{glue:figure} gates
 # :name: fig-self-tuning-networks-gates
-# :alt: Left, three falling sigmoids with dots on them, crosses that leave them for large log penalties, and dashed tangents
-#   near λ equal to 3. Right, a line of slope two on logarithmic axes, and a flat line of dots near 1e-15.
+# :alt: Left, three falling sigmoids with dots on them, crosses that leave them for large log penalties, and dashed tangents near λ equal to 3. Right, a line of slope two on logarithmic axes, and a flat line of dots near 1e-15.
 #
 # Left: three gates of the exact best response of ridge regression (blue), those that training finds under a wide
 # law of λ (dots) and under one that never closes a gate (crosses: right where it was trained, wrong beyond), and
@@ -361,8 +359,7 @@ lab.glue("ridge-paths", fig)
 # %% [markdown]
 # ```{glue:figure} ridge-paths
 # :name: fig-self-tuning-networks-ridge
-# :alt: Left, a U-shaped curve with three open circles on its flanks and three filled ones at its bottom. Right, curves from
-#   three starting values that come together near 4.
+# :alt: Left, a U-shaped curve with three open circles on its flanks and three filled ones at its bottom. Right, curves from three starting values that come together near 4.
 #
 # Ridge regression. Left: the exact validation loss of every log penalty on one split (grey), and where three runs
 # start (open) and end (filled). Right: their paths, and those of the other splits, against the training steps; the
@@ -820,8 +817,7 @@ lab.glue("fails", fig)
 # %% [markdown]
 # ```{glue:figure} fails
 # :name: fig-self-tuning-networks-fails
-# :alt: Left, dropout rates over training steps: blue and green lines come below 0.3, grey lines start at 0.6 and climb or
-#   fall. Right, validation losses on a logarithmic axis: blue and green lines fall, grey ones fall late or stay at 2.3.
+# :alt: Left, dropout rates over training steps: blue and green lines come below 0.3, grey lines start at 0.6 and climb or fall. Right, validation losses on a logarithmic axis: blue and green lines fall, grey ones fall late or stay at 2.3.
 #
 # Dropout of the first hidden layer (left) and validation loss (right) from three starts, one line a split. From the
 # highest start (grey) a run learns late or never: its loss stays near that of guessing (dotted) for long or for

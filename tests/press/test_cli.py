@@ -1,6 +1,7 @@
 """The command line, as a reader types it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -51,7 +52,10 @@ def test_ledger_lists_the_claims(call, executed_book):
     }
     assert told.items() <= rows[0].items()
     text = call(executed_book, "ledger").output
-    assert "1 of the paper's 1 checked claims reproduced; implied by it 1 of 1; ours 1 of 1; 1 not checked" in text
+    assert (
+        "1 of the paper's 1 checked claims reproduced; implied by it 1 of 1; ours 1 of 1; 1 not checked"
+        in text
+    )
 
 
 @pytest.mark.bad_input
@@ -66,7 +70,9 @@ def test_papermill_works_on_the_plain_notebook_from_any_folder(executed_book, tm
     made = tmp_path / "made.ipynb"
     notebook = executed_book / "notebooks" / "stein" / "tiny.ipynb"
     command = [sys.executable, "-m", "papermill", notebook, made, "-p", "n_draws", "7", "--no-progress-bar"]
-    done = subprocess.run([str(word) for word in command], cwd=tmp_path, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": str(executed_book / "src")}
+    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run([str(word) for word in command], **options)
     assert done.returncode == 0, done.stderr
     cells = json.loads(made.read_text())["cells"]
     assert any("n_draws = 7" in "".join(cell["source"]) for cell in cells)
