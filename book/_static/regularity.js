@@ -81,7 +81,7 @@
       const page = new DOMParser().parseFromString(html, "text/html");
       const article = page.querySelector("article") || page.body;
       article.querySelectorAll(".headerlink, script, style, svg").forEach((element) => element.remove());
-      const found = anchor && page.querySelector(`[id="${CSS.escape(anchor.replace(/^#/, ""))}"]`);
+      const found = anchor ? page.querySelector(`[id="${CSS.escape(anchor.replace(/^#/, ""))}"]`) : null;
       const section = found?.matches("dt.glossary, dl.glossary dt") ? found.nextElementSibling : found;
       return (section || article).textContent;
     };

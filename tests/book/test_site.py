@@ -108,6 +108,26 @@ def test_ledger_filters(context: BrowserContext, built: site._Server) -> None:
         opened.page.locator(f"[id='{anchor}']").wait_for()
 
 
+def test_search_finds_what_a_word_means_first(context: BrowserContext, built: site._Server) -> None:
+    with site.visit(context, built, "search.html?q=SURE") as opened:
+        first = opened.page.locator("#search-results li").first
+        first.locator('a[href*="book/notation.html"]').wait_for()
+        first.get_by_text("unbiased risk estimate").wait_for()
+        assert not opened.traffic()
+
+
+def test_formulas_are_no_tab_stops_but_where_they_scroll(
+    context: BrowserContext, built: site._Server
+) -> None:
+    with site.visit(context, built, "notebooks/stein/opening.html") as opened:
+        stops = opened.page.locator('mjx-container[tabindex="0"]')
+        opened.page.set_viewport_size(site.DESKTOP)
+        assert opened.page.locator("mjx-container").count() > 20
+        opened.page.wait_for_function("document.querySelectorAll('mjx-container[tabindex]').length === 0")
+        opened.page.set_viewport_size({"width": 200, "height": 800})
+        stops.first.wait_for()
+
+
 def test_menu_opens_on_a_phone(context: BrowserContext, built: site._Server) -> None:
     with site.visit(context, built, "book/how_to_read.html") as opened:
         entry = opened.page.locator("nav.bd-links a", has_text="How to run a chapter").first
@@ -128,8 +148,9 @@ def test_buttons_of_a_chapter(context: BrowserContext, built: site._Server, path
             answer = context.request.get(link.evaluate("link => link.href"))
             assert answer.ok, f"no {suffix} to download"
         launch = opened.page.locator(".dropdown-launch-buttons")
+        plain = f"plain/{stem.removeprefix('notebooks/')}.ipynb"
         for address in ("https://mybinder.org/v2/gh/", "https://colab.research.google.com/github/"):
-            assert launch.locator(f'a[href^="{address}"][href*="{stem}.ipynb"]').count() == 1
+            assert launch.locator(f'a[href^="{address}"][href$="{plain}"]').count() == 1
         assert not opened.traffic()
 
         launch.hover()
