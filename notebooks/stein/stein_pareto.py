@@ -61,7 +61,7 @@
 # %% tags=["parameters"]
 seed: int = 0  # seed of all randomness
 device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
-n_workers: int = 2  # experiments at a time; one where there is a GPU
+n_workers: int = 1  # experiments at a time: two save time, and cost more work
 problem: str = "RE21"  # "ZDT1", "ZDT2", "ZDT3", "F2", "VLMOP2", "RE21" or "RE37"
 n_seeds: int = 16  # runs of each method, paired by their initial design
 n_rival_seeds: int = 8  # runs of expected improvement, paired with the first of them
@@ -84,12 +84,7 @@ n_candidates: int = 500  # preferences that compete for a batch
 pool_size: int = 400  # candidates of the rival without a network
 n_samples: int = 32  # its posterior samples
 n_search: int = 20000  # evaluations of a long search, for want of a closed front
-repulsions: list = [
-    0.0,
-    0.001,
-    1.0,
-    10.0,
-]  # α on fixed surrogates: none, the published, ...
+repulsions: list = [0.0, 0.001, 1.0, 10.0]  # α on fixed surrogates: none, published, …
 surrogate_problem: str = "VLMOP2"  # what they are of; its front has a closed form
 n_surrogates: int = 16  # number of fixed surrogates
 surrogate_size: int = 40  # evaluations that each is made of
