@@ -474,6 +474,28 @@ def test_a_trial_that_is_cut_off_is_judged_by_what_it_reached():
     assert search(here, problem, step=0.5, trial_units=100).theta.item() == pytest.approx(0.5)
 
 
+def test_the_certified_search_keeps_what_a_plain_one_breaks():
+    """An ill-conditioned quadratic, trials cut off at 30 gradients: the exact loss rises to three times the first."""
+    problem, zero = experiment.draw_quadratic(60, 10, seeded(1), condition=300.0), torch.zeros(10).double()
+    broken = {}
+    for bracket in (certified_bracket, plain_bracket):
+        options = {"n_units": 1500, "trial_share": 0.02, "loosen": 1.25, "bracket": bracket}
+        runs = [maid(problem, zero, zero, step=step, **options) for step in (1.0, 10.0)]
+        assert all(run.accepted for run in runs)
+        broken[bracket] = max(experiment.broken_promise(problem, run, 1e-8) for run in runs)
+    assert broken[certified_bracket] <= 1e-12
+    assert broken[plain_bracket] > 0.5
+
+
+@pytest.mark.bad_input
+def test_a_start_of_another_floating_type_than_the_problem_is_refused():
+    problem, theta, start = CASES["experts"]
+    with pytest.raises(
+        ValueError, match=r"theta and start must be float64, as the problem is; got .*float32"
+    ):
+        maid(problem, theta.float(), start.float(), n_units=100)
+
+
 # --- The algorithms -----------------------------------------------------------------------------------------------
 
 

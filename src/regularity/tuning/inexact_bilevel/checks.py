@@ -34,6 +34,13 @@ def gradient_at(problem: BilevelProblem, x: Tensor, theta: Tensor) -> Tensor:
     return gradient
 
 
+def check_type(right: Tensor, x: Tensor) -> None:
+    """Refuse an x of another floating type than ∇g(x), which has the problem's."""
+    if right.dtype != x.dtype:
+        wanted, given = (str(values.dtype).removeprefix("torch.") for values in (right, x))
+        raise ValueError(f"theta and start must be {wanted}, as the problem is; got {given}")
+
+
 def norm_of(values: Tensor) -> float:
     """Euclidean length of a tensor of any shape."""
     return torch.linalg.vector_norm(values).item()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from regularity.foundations.hypergradients import LinearSolution, conjugate_grad
 from regularity.tuning.inexact_bilevel.checks import (
     check_consistent,
     check_options,
+    check_type,
     checked_curvature,
     gradient_at,
     norm_of,
@@ -85,7 +87,7 @@ def solve_lower(
     ----------
     Nesterov (2004), Introductory lectures on convex optimization, Section 2.2.
     """
-    theta, start = as_floats(theta=theta, start=start)
+    theta, start = as_floats(integers=torch.float64, theta=theta, start=start)
     check_positive("accuracy", accuracy)
     check_at_least("n_iterations", n_iterations, 1)
     convexity, smoothness = checked_curvature(problem, theta)
@@ -179,11 +181,12 @@ def inexact_hypergradient(
     ----------
     Ehrhardt and Roberts (2024), Analyzing inexact hypergradients for bilevel learning.
     """
-    theta, start, adjoint = as_floats(theta=theta, start=start, adjoint=adjoint)
+    theta, start, adjoint = as_floats(integers=torch.float64, theta=theta, start=start, adjoint=adjoint)
     lower = solve_lower(problem, theta, start, accuracy=accuracy, n_iterations=n_iterations)
     x, curvature = lower.values, checked_curvature(problem, theta)
     product = watch(problem.hessian(x, theta), curvature)
     value, right = problem.upper(x)
+    check_type(right, x)
     linear = conjugate_gradients(
         product, right, tolerance=linear_accuracy, start=adjoint, n_iterations=n_iterations
     )
@@ -447,7 +450,7 @@ def maid(
     check_options(accuracy, linear_accuracy, step, decrease, angle, shorten, tighten, trial_share)
     for name, value in {"lengthen": lengthen, "loosen": loosen, "n_trials": n_trials}.items():
         check_at_least(name, value, 1)
-    theta, start = as_floats(theta=theta, start=start)
+    theta, start = as_floats(integers=torch.float64, theta=theta, start=start)
     budget, history, floor = Budget(n_units), [], 1e-14 * max(1.0, norm_of(start))
     x, adjoint, trials, before = start, None, n_trials, None
     trial_units = max(int(trial_share * n_units), 1)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -86,7 +87,7 @@ def hoag(
     Pedregosa (2016), Hyperparameter optimization with approximate gradient.
     """
     check_positive("smoothness", smoothness)
-    theta, start = as_floats(theta=theta, start=start)
+    theta, start = as_floats(integers=torch.float64, theta=theta, start=start)
     budget, history, x, adjoint = Budget(n_units), [], start, None
     kept, origin, moved, previous = None, theta, 0.0, tolerance(1)
     while budget.left:
