@@ -90,9 +90,7 @@ n_image_seeds: int = 4  # splits of its images
 image_steps: int = 180  # its training steps
 image_rate: float = 0.1  # its learning rate, whether it responds or not
 shift: int = 2  # where its largest shift starts, in pixels: too far
-text: str = (
-    "bundled"  # "bundled" (descriptions of data sets) or "shakespeare" (fetched)
-)
+text: str = "bundled"  # "bundled" (descriptions of data sets) or "shakespeare"
 n_sequences: int = 60  # sequences of text to train on; half as many to tune on
 sequence_length: int = 16  # symbols a sequence
 n_hidden: int = 32  # state of the recurrent network
