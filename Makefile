@@ -2,11 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
-# The packages whose shapes are checked in tests: all but the lab and the press, which have no tensors, and tuning, whose
-# protocols the checker cannot test yet.
+# The packages whose shapes are checked in tests: all but the lab and the press, which have no tensors.
 comma := ,
 space := $(subst ,, )
-SHAPED := $(filter-out %.lab %.press %.tuning %.__pycache__,$(subst /,.,$(patsubst src/%/,%,$(wildcard src/regularity/*/))))
+SHAPED := $(filter-out %.lab %.press %.__pycache__,$(subst /,.,$(patsubst src/%/,%,$(wildcard src/regularity/*/))))
 HOOK := $(subst $(space),$(comma),$(strip $(SHAPED))),beartype.beartype
 
 .PHONY: book test bench lab edit serve execute clean help

@@ -748,6 +748,8 @@ lab.glue("method", fig)
 # %% tags=["hide-input"]
 paper = partial(lab.Claim, kind="statistical", source="paper")
 implied = partial(lab.Claim, kind="statistical", source="implied")
+
+# %% tags=["hide-input"]
 claims = [
     lab.Claim(
         "The bound on the hypergradient's error holds at every visit (largest error"
@@ -775,8 +777,8 @@ claims = [
         lab.above(0, standard_errors=2),
         "statistical",
         source="ours",
-        revised="draws of condition 1000 and trials of 1 % of the budget in place of 300 and"
-        " 2 %, when seeds 22 and 0 had been seen",
+        revised="draws of condition 1000 and trials of 1 % of the budget in place"
+        " of 300 and 2 %, when seeds 22 and 0 had been seen",
     ),
     lab.Claim(
         "MAID comes to a stationary point (exact gradient, last over first, largest)",
@@ -871,8 +873,8 @@ claims += [
         "“feasibility ... total variation”",
         lab.ratio(tv_race.last["MAID", "middle"], grid_losses),
         lab.at_most(1.02),
-        revised="from a difference of PSNR, which neither minimises, to the loss, when seed"
-        " 21 had been seen",
+        revised="from a difference of PSNR, which neither minimises, to the loss,"
+        " when seed 21 had been seen",
     ),
     implied(
         "Field of experts: lower loss than HOAG, tuned alike, at equal work (ratio)",

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -67,6 +67,7 @@ def train_fixed(
     return follow(update, lambda: (now, spread), losses, optimiser, n_steps, schedule, evaluate_every, steps)
 
 
+@runtime_checkable
 class Trained(Protocol):
     """What the searches ask of a training: its validation losses."""
 
