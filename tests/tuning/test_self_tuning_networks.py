@@ -37,6 +37,7 @@ from regularity.tuning.self_tuning_networks import (
     training_step,
     validation_step,
 )
+from regularity.tuning.self_tuning_networks.problems import Split
 from tests.draws import seeded
 
 
@@ -298,21 +299,32 @@ def test_an_epoch_of_batches_is_a_permutation():
         assert all(len(set(run.tolist())) == 10 for run in seen)
 
 
-DATA = normal(2, 20, 6, dtype=torch.float32), torch.randint(3, (2, 20), generator=seeded())
+def examples(seed):
+    """Inputs and labels of two runs; another seed gives other ones."""
+    inputs = torch.randn(2, 20, 6, generator=seeded(seed))
+    return inputs, torch.randint(3, (2, 20), generator=seeded(seed + 1))
+
+
+DATA, VALIDATION, TEST = examples(0), examples(10), examples(20)
+SPLIT = Split(DATA, VALIDATION, TEST)
 
 
 def test_losses_are_those_of_torch_and_the_decay():
     hyperparameters = (DECAY,)
     network = HyperMLP((6, 5, 3), 1, n_runs=2, generator=seeded())
-    losses = classification_losses(network, hyperparameters, DATA, DATA, batch_size=20, generator=seeded())
+    losses = classification_losses(network, hyperparameters, SPLIT, batch_size=20, generator=seeded())
     unconstrained = torch.full((2, 20, 1), 3.0)
-    logits = network(DATA[0], unconstrained)
-    plain = [functional.cross_entropy(logits[run], DATA[1][run]) for run in range(2)]
-    # A batch of all examples is the set in another order, and λ is the same for all.
-    torch.testing.assert_close(losses.validation(unconstrained), torch.stack(plain))
-    torch.testing.assert_close(losses.evaluation(unconstrained[:, 0]), torch.stack(plain))
+
+    def plain(inputs, labels):
+        """A batch of all examples is the set in another order, and λ is the same for all."""
+        logits = network(inputs, unconstrained)
+        return torch.stack([functional.cross_entropy(logits[run], labels[run]) for run in range(2)])
+
+    torch.testing.assert_close(losses.validation(unconstrained), plain(*VALIDATION))
+    torch.testing.assert_close(losses.evaluation(unconstrained[:, 0]), plain(*VALIDATION))
+    assert not torch.allclose(plain(*VALIDATION), plain(*DATA), rtol=1e-2)
     decay = DECAY.constrain(torch.tensor(3.0))
-    expected = torch.stack(plain) + decay / 2 * network.squared_norm(unconstrained)[:, 0]
+    expected = plain(*DATA) + decay / 2 * network.squared_norm(unconstrained)[:, 0]
     torch.testing.assert_close(losses.training(unconstrained), expected)
 
 
@@ -334,7 +346,7 @@ def copies_of(network):
 
 def test_each_step_moves_its_own_level_and_nothing_else():
     network = HyperMLP((6, 5, 3), 1, n_runs=2, generator=seeded())
-    losses = classification_losses(network, (RATE,), DATA, DATA, batch_size=10, generator=seeded())
+    losses = classification_losses(network, (RATE,), SPLIT, batch_size=10, generator=seeded())
     centre, raw_std = torch.full((2, 1), -1.0, requires_grad=True), torch.zeros(2, 1, requires_grad=True)
     before = copies_of(network)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -407,7 +419,7 @@ def test_a_network_without_hyperparameters_trains_as_torchs():
             optimiser.step()
             schedule.step()
         twins.append(twin)
-    losses = classification_losses(network, (), DATA, DATA, batch_size=n, generator=seeded())
+    losses = classification_losses(network, (), SPLIT, batch_size=n, generator=seeded())
     optimiser = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
     options = {"n_steps": n_steps, "batch_size": n, "cosine": True, "evaluate_every": n_steps}
     train_fixed(losses, optimiser, torch.zeros(1, 2, 0), **options)
@@ -596,7 +608,7 @@ def test_runs_do_not_touch_each_other():
 
     def train(starts):
         network = HyperMLP((6, 5, 3), 0, n_runs=2, generator=seeded())
-        losses = classification_losses(network, (DECAY,), DATA, DATA, batch_size=20, generator=seeded())
+        losses = classification_losses(network, (DECAY,), SPLIT, batch_size=20, generator=seeded())
         optimiser = torch.optim.SGD(network.parameters(), lr=0.5)
         schedule = torch.tensor(starts)[None, :, None]
         train_fixed(losses, optimiser, schedule, n_steps=10, batch_size=20, evaluate_every=5)

@@ -7,7 +7,7 @@ colours, which readers with any colour vision tell apart. Figures keep a light g
 from typing import Any
 
 import matplotlib.pyplot as plt
-from cycler import cycler
+from matplotlib import cycler
 from matplotlib.figure import Figure
 
 ACCENT = "#0072B2"

@@ -144,9 +144,8 @@ def _client(workers: int, scheduler: str | None, say: Callable[[str], None]) -> 
     """Open a client of a scheduler, or of a local cluster that ends with it."""
     from distributed import Client, LocalCluster
 
-    logging.getLogger("distributed").setLevel(
-        logging.CRITICAL
-    )  # what goes wrong is told by the runs themselves
+    for name in ("distributed", "distributed.client"):  # the second has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told by the runs themselves
     with ExitStack() as stack:
         if scheduler is None:
             n_threads = str(max(1, n_cores() // workers))

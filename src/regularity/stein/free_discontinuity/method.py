@@ -24,6 +24,7 @@ from torch import Tensor
 from regularity.foundations.checks import (
     as_floats,
     check_at_least,
+    check_floating,
     check_positive,
 )
 from regularity.foundations.hypergradients import conjugate_gradients
@@ -33,6 +34,7 @@ from regularity.stein.free_discontinuity.problems import (
     GridData,
     _check_cubes,
     _check_data,
+    _check_squares,
     _integrate,
     _one_a_grid,
     cast_to_grid,
@@ -185,6 +187,8 @@ def project_paraboloid(
     ----------
     Pock, Cremers, Bischof and Chambolle (2009), An algorithm for minimizing the Mumford-Shah functional.
     """
+    for name, values in (("flow", flow), ("tilt", tilt), ("height", height)):
+        check_floating(name, values)
     a = torch.hypot(lengths(flow, 2)[:, :, 0], tilt).mul_(0.5)
     b = (2 - height) / 3
     z = (2 * a).pow_(1 / 3).add_((-3 * b).clamp_min_(0).sqrt_())
@@ -362,7 +366,7 @@ def lifted_mumford_shah(
     ------
     ValueError
         If `fidelity`, `boundary_price` or `tolerance` is not positive, there are fewer than two bins, no iteration,
-        the sides differ, or an entry is not finite.
+        the sides differ, or an entry is not finite or far outside [0, 1].
 
     Warns
     -----
@@ -383,6 +387,9 @@ def lifted_mumford_shah(
     check_at_least("n_iterations", n_iterations, 1)
     (data,) = as_floats(data=data)
     _check_cubes("data", data)
+    if data.abs().max() > 1e6:
+        low, high = (end.item() for end in data.aminmax())
+        raise ValueError(f"data must be in [0, 1] or near it; got a range of [{low:g}, {high:g}]")
     problem = _lift(data, _one_a_grid(fidelity, data), _one_a_grid(boundary_price, data), n_bins)
     # Energies below this are those of surfaces that are off by 1e-4 of the range: nothing is left to minimise.
     nothing = 1e-8 * problem.fidelity.flatten().double()
@@ -609,6 +616,7 @@ def refit_between_jumps(
     )
     _check_cubes("data", data)
     surface, data, n_axes, side = surface.double(), data.double(), data.ndim - 1, 1 / data.shape[1]
+    _check_squares(surface=surface, data=data)
     weight, price = _one_a_grid(fidelity, data), _one_a_grid(boundary_price, data).unsqueeze(1)
     joined = None
     for _ in range(n_rounds):

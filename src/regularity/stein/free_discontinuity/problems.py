@@ -65,6 +65,15 @@ def _check_cubes(name: str, grids: Tensor) -> None:
         raise ValueError(f"{name} must be grids with equal sides; got the shape {tuple(grids.shape)}")
 
 
+def _check_squares(**tensors: Tensor) -> None:
+    """Refuse numbers whose squares overflow."""
+    for name, values in tensors.items():
+        if not bool(torch.isfinite(values.square().sum())):
+            raise ValueError(
+                f"{name} must be smaller: the squares of numbers up to {values.abs().max():.2g} overflow"
+            )
+
+
 def _one_a_grid(value: float | Tensor, data: Tensor) -> Tensor:
     """A number, or one a grid, with axes of length 1 for the cells."""
     values = torch.as_tensor(value, dtype=data.dtype, device=data.device).expand(len(data))
@@ -111,6 +120,7 @@ def mumford_shah_on_a_line(
     check_positive("boundary_price", boundary_price)
     (data,) = as_floats(data=data)
     g, n = data.double().cpu(), len(data)
+    _check_squares(data=g)
     side, pull = 1 / n, fidelity / n
     # curvature·(u − centre)² + offset: the least energy of cells l..r given u_r = u, for every l.
     curvature, centre, offset = (g.new_zeros(n) for _ in range(3))
