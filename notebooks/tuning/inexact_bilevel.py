@@ -369,9 +369,9 @@ lab.glue("n-steps", n_steps, "d")
 lab.glue("plain-worst", worst["plain"], ".1g")
 
 # %% [markdown]
-# Every promise is kept, or the loss rises by up to {glue:text}`plain-worst` times what it was at first. The certificate
-# makes no promise about speed. It is what tells a descent from a run that has been lucky so far, and what makes it safe
-# to cut a trial off.
+# Certified, every promise is kept; plain, the loss rises by up to {glue:text}`plain-worst` times what it was at first.
+# The certificate makes no promise about speed. It is what tells a descent from a run that has been lucky so far, and
+# what makes it safe to cut a trial off.
 #
 # ### Total variation
 #
@@ -606,9 +606,9 @@ lab.glue("work", fig)
 # %% [markdown]
 # ```{glue:figure} work
 # :name: fig-inexact-bilevel-work
-# :alt: Three panels of curves against work. Left, four blue curves fall together to machine precision, dashed grey curves end in plateaus, a solid grey curve falls fast and turns jagged. Middle, a grey curve with a sharp rise, a blue one without. Right, falling curves of loss, the lowest of them grey.
+# :alt: Three panels of curves against work. Left, three blue curves fall together to machine precision, dashed grey curves end in plateaus, a solid grey curve falls fast and turns jagged. Middle, a grey curve with a sharp rise, a blue one without. Right, falling curves of loss, the lowest of them grey.
 #
-# Left: a quadratic problem, exact distance to the least loss against work. MAID from four first accuracies (blue) comes
+# Left: a quadratic problem, exact distance to the least loss against work. MAID from three first accuracies (blue) comes
 # down alike until rounding ends it. Fixed accuracies (dashed) stop where their errors hide the decrease. HOAG with the
 # true Lipschitz constant (grey) is faster at first, and then has no way to stay down. Middle: exact loss on an
 # ill-conditioned quadratic, where the plain search was deceived most: it took a step that raised the loss. The certified
@@ -711,7 +711,7 @@ for name, values in errors.items():
     left.plot(counts, np.maximum(values, 1e-16), style, color=colour, ms=3, label=name)
 left.set(yscale="log", xscale="log")
 left.set(xlabel="products, or steps", ylabel="error of the hypergradient")
-left.legend()
+left.legend(loc=(0.0, 0.12), fontsize=7)
 colours = (lab.BASELINE, lab.ACCENT, *lab.PALETTE[1:3])
 for (name, pairs), colour, marker in zip(
     certificates.items(), colours, "osD^", strict=True
@@ -936,7 +936,7 @@ for (method, way), style in {
     colour = lab.ACCENT if method == "MAID" else lab.BASELINE
     right.plot(trace.work, trace.losses, style, color=colour, label=f"{method}, {way}")
 right.set(xlabel="lower-level work (units)", ylabel="validation cross-entropy")
-right.legend()
+right.legend(loc=(0.55, 0.4), fontsize=7)
 lab.glue("digits", fig)
 
 # %% [markdown]
