@@ -53,7 +53,7 @@ def train_fixed(
     FloatingPointError
         If a training loss stops being finite.
     """
-    (unconstrained,) = as_floats(unconstrained=unconstrained)
+    (unconstrained,) = as_floats(unconstrained=unconstrained, empty=True)
     if perturbation_std < 0:
         raise ValueError(f"perturbation_std must not be negative; got {perturbation_std}")
     now, spread = unconstrained[0], torch.full_like(unconstrained[0], perturbation_std)
