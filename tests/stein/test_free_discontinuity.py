@@ -296,6 +296,14 @@ def test_a_bound_needs_no_good_flow():
     assert wild.lower.item() < wild.energy.item()
 
 
+def test_the_flow_carries_no_more_than_the_price_through_any_run_of_bins():
+    """A low price, so that the iteration itself breaks the limit at first."""
+    found = lifted_mumford_shah(uniform(2, 6, 6), 300.0, 0.05, n_bins=4, n_iterations=8)
+    total = torch.cat([torch.zeros_like(found.flow[:1]), found.flow.cumsum(dim=0)]) / 4
+    runs = [(total[j] - total[i]).norm(dim=1) for i in range(4) for j in range(i + 1, 5)]
+    assert torch.stack(runs).max().item() == pytest.approx(0.05, rel=1e-6)
+
+
 def test_fractional_cells_are_counted():
     found = lifted_mumford_shah(uniform(2, 6, 6), 100.0, 0.3, n_bins=5, n_iterations=40)
     inner = found.lifted[:, [2, 4, 6, 8]]
