@@ -31,7 +31,6 @@ from regularity.tuning.self_tuning_networks.problems import (
     affine_best_response,
     classification_losses,
     evaluate,
-    gate_losses,
     gated_best_response,
 )
 from regularity.tuning.self_tuning_networks.rivals import (
@@ -424,6 +423,32 @@ def tune_ridge(problem: Ridge, starts: Sequence[float], n_steps: int, seed: int)
         evaluate_every=50,
         generator=stream(seed, "ridge", "perturbations"),
     )
+
+
+def gate_losses(
+    design: Float[Tensor, "n p"],
+    targets: Float[Tensor, " n"],
+    network: GatedNetwork,
+    slopes: Float[Tensor, "runs r"],
+    offsets: Float[Tensor, "runs r"],
+) -> Callable[[Float[Tensor, "runs batch 1"]], Float[Tensor, " runs"]]:
+    """Training loss ½|Xw − y|² + ½e^λ|w|² of a gated network, with the gates sigmoid(λ·slopes + offsets).
+
+    Only the basis and the coefficients of `network` are used: the unregularised solution. Each example's loss is
+    divided by |y|² + e^λ|w₀|², so that no λ outweighs the others; that moves no minimum.
+    """
+    gram, moment, energy = design.T @ design, design.T @ targets, targets.square().sum()
+    whole = network.coefficients.square().sum()
+
+    def loss(unconstrained: Tensor) -> Tensor:
+        gates = torch.sigmoid(unconstrained * slopes[:, None] + offsets[:, None])
+        weights = (gates * network.coefficients) @ network.basis
+        squared = ((weights @ gram) * weights).sum(dim=-1) - 2 * weights @ moment + energy
+        penalty = unconstrained[..., 0].exp()
+        each = 0.5 * squared + 0.5 * penalty * weights.square().sum(dim=-1)
+        return (each / (energy + penalty * whole)).mean(dim=1)
+
+    return loss
 
 
 def learn_gates(

@@ -331,6 +331,7 @@ def perturb(
 ) -> Float[Tensor, "runs batch h"]:
     """Draw λ + ε, one for each example; differentiable in both arguments."""
     check_floating("centre", centre)
+    check_floating("perturbation_std", perturbation_std)
     shape = (len(centre), batch_size, centre.shape[1])
     drawn = torch.randn(shape, generator=generator, dtype=centre.dtype, device=centre.device)
     return centre[:, None] + perturbation_std[:, None] * drawn
@@ -370,6 +371,7 @@ def training_step(
     ----------
     MacKay et al. (2019), Algorithm 1, the first loop.
     """
+    check_floating("perturbed", perturbed)
     optimiser.zero_grad(set_to_none=True)
     loss = training_loss(perturbed.detach())
     loss.sum().backward()  # the runs share no weights: the gradient of the sum is each run's own
@@ -429,6 +431,10 @@ def validation_step(
     ----------
     MacKay et al. (2019), Algorithm 1, the second loop.
     """
+    check_floating("centre", centre)
+    check_floating("raw_std", raw_std)
+    if not (centre.requires_grad and raw_std.requires_grad):
+        raise ValueError("centre and raw_std must require gradients: they are what the step moves")
     std = functional.softplus(raw_std)
     loss = validation_loss(perturb(centre, std, batch_size, generator))
     objective = loss - entropy_weight * gaussian_entropy(std)
@@ -581,6 +587,7 @@ def follow(
     steps: Callable[[Iterable[int]], Iterable[int]],
 ) -> History:
     """Update, evaluate now and then at the `present` λ and σ, and end with each run's best weights."""
+    check_at_least("evaluate_every", evaluate_every, 1)
     rate = choose("schedule", schedule, SCHEDULES)(optimiser, n_steps)
     best, records = Best(_weights_of(optimiser), len(present()[0])), []
 

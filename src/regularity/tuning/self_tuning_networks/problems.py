@@ -34,9 +34,11 @@ def dropout(
     *,
     shared: Sequence[int] = (),
 ) -> Float[Tensor, "runs batch *shape"]:
-    """Set entries to zero, at each example's own rate, and scale the others up; along axes `shared` all or none."""
+    """Set entries to zero, at each example's own rate in [0, 1), and scale the others up; `shared` axes as one."""
     check_floating("inputs", inputs)
     check_floating("rate", rate)
+    if not bool(((rate >= 0) & (rate < 1)).all()):
+        raise ValueError(f"rate must be in [0, 1); got a range of [{rate.min():g}, {rate.max():g}]")
     shape = [1 if axis in shared else size for axis, size in enumerate(inputs.shape)]
     keep = 1 - rate[(..., *(None,) * (inputs.ndim - 2))]
     drawn = torch.rand(shape, generator=generator, dtype=inputs.dtype, device=inputs.device)
@@ -65,6 +67,12 @@ def augment(
     The changed images.
     """
     check_floating("images", images)
+    for name, each in values.items():
+        if each.shape != images.shape[:2]:
+            raise ValueError(
+                f"values must have one number an image, of shape {tuple(images.shape[:2])}; "
+                f"got {tuple(each.shape)} for {name}"
+            )
     if "shift" in values:
         for axis in (2, 3):
             largest, n = values["shift"], images.shape[axis]
@@ -273,7 +281,11 @@ def evaluate(
     unconstrained: Float[Tensor, "runs h"],
 ) -> Float[Tensor, " runs"]:
     """Cross-entropy, in nats, of the weights ŵ(λ) on all data, without perturbation and regularisation."""
-    inputs, labels = data
+    (unconstrained,) = as_floats(unconstrained=unconstrained, empty=network.n_hyperparameters == 0)
+    dtype, (inputs, labels) = next(network.parameters()).dtype, data
+    unconstrained, inputs = (
+        each.to(dtype) if each.is_floating_point() else each for each in (unconstrained, inputs)
+    )
     here = unconstrained[:, None, : network.n_hyperparameters]
     with torch.no_grad():
         losses = [
@@ -505,30 +517,3 @@ class Ridge:
             return validation(values[:, None].expand(-1, other_design.shape[1], -1))
 
         return Losses(training, validation, evaluation)
-
-
-def gate_losses(
-    design: Float[Tensor, "n p"],
-    targets: Float[Tensor, " n"],
-    network: GatedNetwork,
-    slopes: Float[Tensor, "runs r"],
-    offsets: Float[Tensor, "runs r"],
-) -> Callable[[Float[Tensor, "runs batch 1"]], Float[Tensor, " runs"]]:
-    """Training loss ½|Xw − y|² + ½e^λ|w|² of a gated network, with the gates sigmoid(λ·slopes + offsets).
-
-    Only the basis and the coefficients of `network` are used: the unregularised solution. Each example's loss is
-    divided by |y|² + e^λ|w₀|², so that no λ outweighs the others; that moves no minimum.
-    """
-    design, targets = as_floats(design=design, targets=targets)
-    gram, moment, energy = design.T @ design, design.T @ targets, targets.square().sum()
-    whole = network.coefficients.square().sum()
-
-    def loss(unconstrained: Tensor) -> Tensor:
-        gates = torch.sigmoid(unconstrained * slopes[:, None] + offsets[:, None])
-        weights = (gates * network.coefficients) @ network.basis
-        squared = ((weights @ gram) * weights).sum(dim=-1) - 2 * weights @ moment + energy
-        penalty = unconstrained[..., 0].exp()
-        each = 0.5 * squared + 0.5 * penalty * weights.square().sum(dim=-1)
-        return (each / (energy + penalty * whole)).mean(dim=1)
-
-    return loss

@@ -54,6 +54,8 @@ def train_fixed(
         If a training loss stops being finite.
     """
     (unconstrained,) = as_floats(unconstrained=unconstrained, empty=True)
+    if not len(unconstrained):
+        raise ValueError("unconstrained must have at least one entry in time; got none")
     if perturbation_std < 0:
         raise ValueError(f"perturbation_std must not be negative; got {perturbation_std}")
     now, spread = unconstrained[0], torch.full_like(unconstrained[0], perturbation_std)
@@ -103,6 +105,7 @@ def successive_halving(
     ----------
     Jamieson and Talwalkar (2016), Non-stochastic best arm identification and hyperparameter optimization.
     """
+    (candidates,) = as_floats(candidates=candidates)
     check_at_least("keep_one_in", keep_one_in, 2)
     n_left, outcomes = [len(candidates)], []
     while n_left[-1] > 1:
@@ -153,6 +156,7 @@ def tree_parzen_search(
     ----------
     Bergstra et al. (2011), Algorithms for hyper-parameter optimization; Akiba et al. (2019), Optuna.
     """
+    (first,) = as_floats(first=first)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
