@@ -78,7 +78,11 @@ def test_a_failed_task_is_named_and_the_rest_is_dropped(session):
     def fails():
         raise KeyError("lost")
 
-    tasks = {"bad": fails} | {number: lambda number=number: started.append(number) for number in range(50)}
+    def works(number):
+        started.append(number)
+        time.sleep(0.05)  # or all would be done before the failure is looked at
+
+    tasks = {"bad": fails} | {number: lambda number=number: works(number) for number in range(50)}
     with pytest.raises(KeyError) as raised:
         session.side_by_side(tasks, n_workers=1)
     assert raised.value.__notes__ == ["raised by the task 'bad'"]
