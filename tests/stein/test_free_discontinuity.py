@@ -700,6 +700,31 @@ def test_counts_are_numbers_and_coordinates_may_round_beyond_one():
     assert lifted_mumford_shah(data[None], 50.0, 0.3, n_iterations=5).surface.is_floating_point()
 
 
+def test_stein_chooses_among_prices_without_the_truth():
+    """Fidelities far too low and far too high lose against one between them, by the truth and by the estimate."""
+    points = uniform(1600, 2)
+    truth = (points[:, 0] > 0.5).double()
+    values = truth + 0.2 * torch.randn(1600, generator=seeded(1), dtype=torch.float64)
+    found = regress(
+        points,
+        values,
+        n_cells=16,
+        n_bins=3,
+        fidelities=[3.0, 100.0, 1e5],
+        boundary_prices=[0.5],
+        noise_std=None,
+        n_iterations=150,
+    )
+    assert found.fidelity == 100
+    assert found.sure.shape == (3, 1)
+    cells = cast_to_grid(points, truth, 16).means
+    raw = (found.grid.means - cells).square().mean()
+    assert (found.surface - cells).square().mean() < raw / 3
+    # The variance of one cell is about 0.2²/6.25; that of a mean of 256 squares of it sets how well risk is known.
+    spread = 0.2**2 / 6.25 * math.sqrt(2 / 256)
+    assert abs(found.sure.min().item() - (found.surface - cells).square().mean().item()) < 3 * spread
+
+
 def test_the_estimate_of_risk_is_unbiased_for_the_whole_solver():
     """Mean of SURE minus loss over draws of the noise; the surface is that of 40 iterations, converged or not."""
     n, std = 24, 0.05
