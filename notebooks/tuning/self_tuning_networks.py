@@ -573,7 +573,8 @@ lab.glue("shift-end", shifts[-1].mean().item(), ".1f")
 lab.glue("from-held-low", lab.ratio(learnt.test[0], held.test[0]))
 
 # %% [markdown]
-# The largest shift ends at {glue:text}`shift-end` pixels, in the mean over the splits. On text, dropout hardly helps so
+# The largest shift ends at {glue:text}`shift-end` pixels, in the mean over the splits. With so few splits one that goes
+# astray decides whether the two rows on images hold; {doc}`the ledger </book/ledger>` tells how often they do. On text, dropout hardly helps so
 # small a network, and what helps is the second copy of the weights.
 #
 # ### What differs from the authors' runs

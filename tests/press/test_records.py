@@ -54,6 +54,12 @@ def test_the_ledger_counts_how_often_a_claim_held(tiny):
     assert [row["gpu_verdict"] for row in rows] == [None, None, None]
 
 
+def test_what_was_not_checked_has_not_failed_over_seeds(tiny):
+    run = {"claims": [{"claim": CLAIMS[0], "verdict": "not checked"}]}
+    record = {"size": "default", "digest": tiny.digest(), "device": "CPU", "runs": [run, run]}
+    assert held_over_seeds([record], CLAIMS[0], tiny.digest()) is None
+
+
 def test_more_seeds_join_and_the_newest_run_of_a_seed_counts(tiny):
     for seed, verdict in ((101, NO), (103, YES)):
         kept = fold_runs([keep(tiny, {"seed": seed}, [verdict] * 3)])

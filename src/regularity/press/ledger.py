@@ -83,7 +83,7 @@ def held_over_seeds(records: Sequence[Mapping[str, Any]], claim: str, digest: st
 
     Returns
     -------
-    "5/5", with ", partly 2/5" where some were; None without a record of the claim.
+    "5/5", with ", partly 2/5" where some were; None without a record of the claim, or where it was not checked.
     """
     for record in sorted(reversed(records), key=is_on_gpu):
         verdicts = [verdict for run in record["runs"] if (verdict := _verdict(run, claim))]
@@ -113,4 +113,6 @@ def verdict_on_gpu(records: Sequence[Mapping[str, Any]], claim: str, digest: str
 
 
 def _verdict(run: Mapping[str, Any], claim: str) -> str | None:
-    return next((entry["verdict"] for entry in run["claims"] if entry["claim"] == claim), None)
+    """What a run said of a claim; None where it does not know it, or did not check it."""
+    told = (entry["verdict"] for entry in run["claims"] if entry["claim"] == claim)
+    return next((verdict for verdict in told if verdict != "not checked"), None)
