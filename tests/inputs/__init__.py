@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 CASES = (
     "float32",
     "float32 alone",
@@ -55,3 +57,8 @@ class Example:
         cases = {key.partition(" ")[0] for key in self.right} - {case.partition(" ")[0] for case in CASES}
         if cases:
             raise ValueError(f"right must name cases out of {', '.join(CASES)}; got {', '.join(cases)}")
+
+
+def doubles(*values: float) -> torch.Tensor:
+    """A row of numbers in double precision."""
+    return torch.tensor(values, dtype=torch.float64)

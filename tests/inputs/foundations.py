@@ -7,12 +7,7 @@ import torch
 from regularity.foundations.gaussian_processes import KernelParameters, condition
 from regularity.foundations.hypergradients import conjugate_gradients
 from tests.draws import random, seeded
-from tests.inputs import Example
-
-
-def doubles(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
+from tests.inputs import Example, doubles
 
 IMAGES = random(2, 1, 12, 12).sigmoid()
 NOISY = random(2, 3).exp()

@@ -1,16 +1,9 @@
 """Valid arguments of compound_binomials' functions of tensors."""
 
-import torch
-
 from regularity.data import load_rand_health
 from regularity.stein.compound_binomials import proportions, strength_grid
 from tests.draws import random, seeded
-from tests.inputs import Example
-
-
-def doubles(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
+from tests.inputs import Example, doubles
 
 TRIALS = doubles(4, 9, 7, 5)
 SUCCESSES = doubles(0, 3, 6, 2)[None]

@@ -34,28 +34,10 @@ from regularity.stein.compound_binomials import (
     strength_grid,
     sure_curve,
 )
+from tests.binomials import RATES, all_counts, exact_risk, mean_over_counts, tensor
 from tests.draws import seeded
 
-RATES = np.array([0.0, 0.003, 0.1, 0.35, 0.5, 0.77, 1.0])
 STRENGTHS = strength_grid(0.1, 1000.0, 30)
-
-
-def tensor(values):
-    return torch.as_tensor(values, dtype=torch.float64)
-
-
-def all_counts(n):
-    return tensor(range(n + 1)), torch.full((n + 1,), float(n), dtype=torch.float64)
-
-
-def mean_over_counts(values, n, p=RATES):
-    """Expectation under Bin(n, p) of a function given by its values at 0..n, one for each p."""
-    return stats.binom.pmf(np.arange(n + 1), n, p[:, None]) @ np.asarray(values)
-
-
-def exact_risk(table, n, p=RATES):
-    errors = (np.asarray(table) - p[:, None]) ** 2
-    return (stats.binom.pmf(np.arange(n + 1), n, p[:, None]) * errors).sum(axis=1)
 
 
 def sample(n_draws=3, n_units=40, seed=0):

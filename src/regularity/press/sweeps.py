@@ -5,7 +5,6 @@ import csv
 import io
 import itertools
 import logging
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regularity.lab.estimates import format_measurement
+from regularity.lab.estimates import format_measurement, mean
 from regularity.press.chapters import Chapter
 from regularity.press.errors import BookError, one_line
 from regularity.press.execution import RunFailedError, as_text
@@ -256,21 +255,20 @@ def summarise(runs: Sequence[Run], names: Sequence[str]) -> list[SummaryRow]:
                     groups.setdefault((setting, claim["claim"]), []).append(claim)
     rows = []
     for (setting, text), claims in groups.items():
-        mean, error = _mean_and_error([claim["measured"] for claim in claims])
+        centre, error = _mean_and_error([claim["measured"] for claim in claims])
         held = sum(claim["verdict"] == "reproduced" for claim in claims)
         named = dict(zip(names, setting, strict=True))
-        rows.append(SummaryRow(named, text, len(claims), mean, error, claims[0]["unit"], held))
+        rows.append(SummaryRow(named, text, len(claims), centre, error, claims[0]["unit"], held))
     return rows
 
 
 def _mean_and_error(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    if any(value is None for value in values):
+    if None in values:
         return None, None
-    mean = math.fsum(values) / len(values)
     if len(values) < 2:
-        return mean, None
-    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return mean, math.sqrt(variance / len(values))
+        return values[0], None
+    estimate = mean(values)
+    return estimate.value, estimate.error
 
 
 def as_csv(rows: Sequence[SummaryRow]) -> str:
