@@ -17,6 +17,7 @@ DATA = {"inputs": random(4, 2), "targets": random(4, seed=1)}
 PARAMETERS = KernelParameters(doubles(0.8, 1.3), torch.tensor(1.2).double(), torch.tensor(0.1).double())
 PROCESS = {"process": condition(**DATA, parameters=PARAMETERS), "points": random(3, 2, seed=2)}
 BOWL = doubles(2.0, 0.5, 1.0)
+PRODUCT = {"product": lambda v: BOWL[: len(v)].to(v) * v}
 
 
 def lower(x: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
@@ -37,6 +38,15 @@ def any_number(result: object) -> bool:
 
 
 EXAMPLES = {
+    # curvature
+    "hessian_product": Example({"loss": lambda x: x.pow(4).sum(), "point": random(3)}),
+    "gauss_newton_product": Example(
+        {"predict": torch.tanh, "loss": lambda y: y.square().sum(), "point": random(3)}
+    ),
+    "lanczos": Example(PRODUCT | {"start": random(3), "n_steps": 1}),
+    "extreme_eigenvalues": Example(PRODUCT | {"start": random(3), "n_steps": 1}),
+    "spectral_density": Example(PRODUCT | {"like": random(3), "n_steps": 1, "generator": seeded}),
+    "hutchinson_trace": Example(PRODUCT | {"like": random(3), "generator": seeded}),
     # gaussian_processes
     "condition": Example(DATA | {"parameters": PARAMETERS}),
     "confidence_bound": Example(PROCESS | {"width": -0.5}),

@@ -1,0 +1,1 @@
+"""Dynamics: the optimiser regularises."""
