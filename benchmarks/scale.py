@@ -51,6 +51,9 @@ class Clone:
     def rename(self, text: str) -> str:
         """Give names, labels, modules and citations of a text their new form."""
         number = self.new_name.rsplit("_", 1)[1]
+        text = re.sub(
+            r"\{doc\}`(\w+)`", rf"{{doc}}`/notebooks/{self.part}/\1`", text
+        )  # neighbours stay where they are
         for joint in "./":
             text = text.replace(f"{self.part}{joint}{self.name}", f"{self.new_part}{joint}{self.new_name}")
         hyphenated = self.name.replace("_", "-")
@@ -61,7 +64,15 @@ class Clone:
             keys = ",".join(f"{key.strip()}x{number}" for key in found[2].split(","))
             return f"{found[1]}{keys}`"
 
-        return re.sub(r"(\{cite:[pt]\}`)([^`]+)`", cite, text)
+        return relabel_equations(re.sub(r"(\{cite:[pt]\}`)([^`]+)`", cite, text), number)
+
+
+def relabel_equations(text: str, number: str) -> str:
+    """Give the equations that a text labels, and what it says of them, labels of their own."""
+    for label in re.findall(r"\$\$ \(([\w-]+)\)", text):
+        text = text.replace(f"$$ ({label})", f"$$ ({label}-{number})")
+        text = text.replace(f"{{eq}}`{label}`", f"{{eq}}`{label}-{number}`")
+    return text
 
 
 def clones(chapters: list[tuple[str, str]], n_chapters: int) -> Iterator[Clone]:
@@ -131,7 +142,7 @@ def copy_opening(root: Path, clone: Clone) -> None:
     number = clone.new_name.rsplit("_", 1)[1]
     for suffix in (".py", ".ipynb"):
         text = (root / "notebooks" / clone.part / f"opening{suffix}").read_text(encoding="utf-8")
-        text = re.sub(r"(\(|\{eq\}`)([a-z-]+)(\)\"?\n|`)", rf"\g<1>\g<2>-{number}\g<3>", text)
+        text = relabel_equations(text, number)
         text = text.replace(f"fig-{clone.part}-", f"fig-{clone.new_part}-{number}-")
         text = text.replace(f"{{gallery}} {clone.part}", f"{{gallery}} {clone.new_part}")
         write(root / "notebooks" / clone.new_part / f"opening{suffix}", text)

@@ -234,6 +234,23 @@ def test_signatures_keep_links_to_the_package_alone() -> None:
     assert len(signature.children) == 2, "text that is split costs time"
 
 
+def test_references_on_api_pages_are_full_names() -> None:
+    """Two chapters may each have a class of one name: what the module imports is meant."""
+    places = [
+        ("regularity.lab.claims", "Estimate", "regularity.lab.estimates.Estimate"),  # imported there
+        ("regularity.stein", "Estimate", "Estimate"),  # unknown there
+        ("regularity.lab.claims", "Float", "Float"),  # not this package's
+        (None, "Estimate", "Estimate"),  # not on an API page
+    ]
+    document = new_document("page")
+    for module, name, _ in places:
+        extra = {"py:module": module} if module else {}
+        document += addnodes.pending_xref("", nodes.Text(name), reftarget=name, **extra)
+    api.name_in_full(None, document)
+    targets = [found["reftarget"] for found in document.findall(addnodes.pending_xref)]
+    assert targets == [full for _, _, full in places]
+
+
 def test_docstrings_in_plain_prose() -> None:
     lines = [
         "The mean |a| of a*b and x_, not of `a_b` or ``*c``.",

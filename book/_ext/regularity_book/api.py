@@ -163,6 +163,24 @@ def escape_signs(line: str) -> str:
     return "".join(pieces)
 
 
+def _home(reference: addnodes.pending_xref) -> str | None:
+    """The full name of what a reference means in its module, or the package around; None if that is not of ours."""
+    name = reference.get("py:module") or PACKAGE
+    for place in (name, name.rpartition(".")[0] or PACKAGE):
+        found = getattr(importlib.import_module(place), reference["reftarget"], None)
+        home = str(getattr(found, "__module__", ""))
+        if home.startswith(f"{PACKAGE}."):
+            return f"{home}.{getattr(found, '__qualname__', '')}"
+    return None
+
+
+def name_in_full(app: Sphinx, doctree: nodes.document) -> None:
+    """Lead a reference on an API page to what its module imports: two chapters may have a class of one name."""
+    for reference in doctree.findall(addnodes.pending_xref):
+        if reference.get("py:module") and (home := _home(reference)) and not home.endswith("."):
+            reference["reftarget"] = home
+
+
 def thin_signatures(app: Sphinx, doctree: nodes.document) -> None:
     """Leave text, and links to this package's own classes, in signatures: Sphinx makes a node of each comma.
 
@@ -170,9 +188,7 @@ def thin_signatures(app: Sphinx, doctree: nodes.document) -> None:
     """
     for signature in doctree.findall(addnodes.desc_signature):
         for reference in list(signature.findall(addnodes.pending_xref)):
-            module = importlib.import_module(reference.get("py:module") or PACKAGE)
-            found = getattr(module, reference["reftarget"], None)
-            if not str(getattr(found, "__module__", "")).startswith(f"{PACKAGE}."):
+            if _home(reference) is None:
                 reference.parent.replace(reference, nodes.Text(reference.astext()))
         for leaf in list(signature.findall(addnodes.desc_sig_element)):
             if not list(leaf.findall(addnodes.pending_xref)):
@@ -227,5 +243,6 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", plain_prose, priority=400)  # before napoleon
     app.connect("missing-reference", resolve_reexport)
     app.connect("doctree-read", thin_signatures)
+    app.connect("doctree-read", name_in_full, priority=600)  # among the references that are left
     add_directive(app, "api-modules", render_modules)
     add_directive(app, "command-help", render_command_help)
