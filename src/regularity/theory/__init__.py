@@ -1,0 +1,1 @@
+"""Theory: what networks can learn."""
