@@ -1,0 +1,1 @@
+"""Benchmarks of the part on the dynamics of training."""

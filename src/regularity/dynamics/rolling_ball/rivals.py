@@ -1,0 +1,77 @@
+"""What the ball is compared with: gradient descent with momentum, SAM, Entropy-SGD, and a batch used many times."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from regularity.dynamics.rolling_ball.method import Gradient, as_column
+from regularity.foundations.checks import as_floats, check_at_least, check_not_negative, check_positive
+
+
+def sgd_step(
+    value_and_gradient: Gradient,
+    points: Float[Tensor, "runs d"],
+    velocities: Float[Tensor, "runs d"],
+    *,
+    learning_rate: float | Float[Tensor, " runs"],
+    momentum: float | Float[Tensor, " runs"] = 0.0,
+) -> tuple[Float[Tensor, "runs d"], Float[Tensor, "runs d"]]:
+    """Take one step of gradient descent with heavy-ball momentum in each run, as `torch.optim.SGD` does."""
+    check_positive("learning_rate", learning_rate)
+    check_not_negative("momentum", momentum)
+    points, velocities = as_floats(points=points, velocities=velocities, finite=False)
+    _, gradients = value_and_gradient(points)
+    velocities = as_column(momentum, points) * velocities + gradients
+    return _at_infinity(points - as_column(learning_rate, points) * velocities), velocities
+
+
+def sharpness_aware(value_and_gradient: Gradient, neighbourhood: float | Tensor) -> Gradient:
+    """Make the gradient of SAM: that at the point a distance r uphill (Foret et al., 2021).
+
+    It costs two gradients. Any optimiser may use it in the place of the plain one.
+    """
+    check_not_negative("neighbourhood", neighbourhood)
+
+    def uphill(points: Tensor) -> tuple[Tensor, Tensor]:
+        losses, gradients = value_and_gradient(points)
+        lengths = gradients.norm(dim=-1, keepdim=True) + 1e-12
+        _, ahead = value_and_gradient(points + as_column(neighbourhood, points) * gradients / lengths)
+        return losses, ahead
+
+    return uphill
+
+
+def entropy_sgd_step(
+    value_and_gradient: Gradient,
+    points: Float[Tensor, "runs d"],
+    *,
+    learning_rate: float | Float[Tensor, " runs"] = 1.0,
+    inner_rate: float | Float[Tensor, " runs"] = 0.1,
+    n_langevin: int = 20,
+    scope: float = 0.03,
+    averaging: float = 0.75,
+    noise: float = 1e-4,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "runs d"]:
+    """Step towards the mean of a short Langevin chain around each point (Chaudhari et al., 2017).
+
+    The chain x ← x − a(∇f(x) + scope·(x − θ)) + √a·noise·normal is averaged as μ ← averaging·μ + (1 − averaging)·x,
+    and θ moves by the share `learning_rate` towards μ. It costs `n_langevin` gradients.
+    """
+    check_positive("learning_rate", learning_rate)
+    check_positive("inner_rate", inner_rate)
+    check_at_least("n_langevin", n_langevin, 1)
+    (points,) = as_floats(points=points, finite=False)
+    rate = as_column(inner_rate, points)
+    chain, mean = points, points
+    for _ in range(n_langevin):
+        _, gradients = value_and_gradient(chain)
+        draws = torch.randn(points.shape, generator=generator).to(points)
+        chain = chain - rate * (gradients + scope * (chain - points)) + rate**0.5 * noise * draws
+        mean = averaging * mean + (1 - averaging) * chain
+    return _at_infinity(points + as_column(learning_rate, points) * (mean - points))
+
+
+def _at_infinity(points: Tensor) -> Tensor:
+    """Put the runs that have diverged at infinity, where NaN would hide them from comparisons."""
+    return points.where(points.isfinite().all(dim=-1, keepdim=True), torch.inf)
