@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import socket
+import tarfile
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ from PIL import Image
 from regularity.data import fetched
 from regularity.data.fetched import (
     load_bsd68,
+    load_cifar,
     load_mnist,
     load_set12,
     load_tiny_shakespeare,
@@ -28,6 +30,7 @@ from regularity.data.fetched import (
 
 IMAGE = "set12/01.png"
 DIGITS = "mnist/t10k-labels-idx1-ubyte"
+ARCHIVE = "cifar/cifar-10-binary.tar.gz"
 
 
 def sha256(content: bytes) -> str:
@@ -50,6 +53,21 @@ def pixels_of(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, size=shape, dtype=np.uint8)
 
 
+def archive(files: dict[str, bytes]) -> bytes:
+    buffer = BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as packed_files:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed_files.addfile(entry, BytesIO(content))
+    return buffer.getvalue()
+
+
+def cifar_rows(labels: list[list[int]], pixels: np.ndarray) -> bytes:
+    """Encode as CIFAR's binary files are, by their description: the labels, then red, green and blue, row by row."""
+    return b"".join(bytes(row) + image.tobytes() for row, image in zip(labels, pixels, strict=True))
+
+
 DIGIT_PIXELS = {"train": pixels_of(0, (5, 28, 28)), "t10k": pixels_of(1, (3, 28, 28))}
 DIGIT_LABELS = {"train": np.arange(5, dtype=np.uint8), "t10k": np.array([7, 2, 9], dtype=np.uint8)}
 IMAGE_PIXELS = {
@@ -57,12 +75,22 @@ IMAGE_PIXELS = {
     "bsd68/test002.png": pixels_of(3, (8, 12)),
     IMAGE: pixels_of(4, (16, 16)),
 }
+COLOUR_PIXELS = pixels_of(5, (12, 3, 32, 32))  # two in each of five batches, and two to test on
+CIFAR10 = {
+    f"cifar-10-batches-bin/{name}.bin": cifar_rows([[k], [9 - k]], COLOUR_PIXELS[2 * k : 2 * k + 2])
+    for k, name in enumerate([*(f"data_batch_{batch}" for batch in range(1, 6)), "test_batch"])
+}
+CIFAR100 = {  # the coarse label, then the fine one
+    "cifar-100-binary/train.bin": cifar_rows([[3, 77], [4, 99]], COLOUR_PIXELS[:2]),
+    "cifar-100-binary/test.bin": cifar_rows([[19, 0]], COLOUR_PIXELS[2:3]),
+}
 # Sets like the real ones, only smaller: the content that a reader must get, by registered name.
 CONTENTS = (
     {f"mnist/{split}-images-idx3-ubyte": idx(values) for split, values in DIGIT_PIXELS.items()}
     | {f"mnist/{split}-labels-idx1-ubyte": idx(values) for split, values in DIGIT_LABELS.items()}
     | {name: png(values) for name, values in IMAGE_PIXELS.items()}
     | {"tinyshakespeare/input.txt": b"Speak, speak.\n"}
+    | {ARCHIVE: archive(CIFAR10), "cifar/cifar-100-binary.tar.gz": archive(CIFAR100)}
 )
 
 
@@ -96,7 +124,8 @@ def home():
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            name = self.path.removeprefix("/").removesuffix(".gz")
+            name = self.path.removeprefix("/")
+            name = name if name in CONTENTS else name.removesuffix(".gz")
             home.requests.append(name)
             if name in home.gone:
                 self.send_error(404)
@@ -168,6 +197,16 @@ def assert_sets_are_right() -> None:
         assert image.dtype == torch.float32
         np.testing.assert_array_equal(image, IMAGE_PIXELS[name].astype(np.float32) / 255)
     assert load_tiny_shakespeare() == "Speak, speak.\n"
+    for n_classes, split, labels, pixels in (
+        (10, "train", [0, 9, 1, 8, 2, 7, 3, 6, 4, 5], COLOUR_PIXELS[:10]),
+        (10, "test", [5, 4], COLOUR_PIXELS[10:]),
+        (100, "train", [77, 99], COLOUR_PIXELS[:2]),
+        (100, "test", [0], COLOUR_PIXELS[2:3]),
+    ):
+        images, found = load_cifar(n_classes, split)
+        assert images.dtype == torch.float32
+        np.testing.assert_array_equal(images, pixels.astype(np.float32) / 255)
+        assert found.tolist() == labels
 
 
 def test_a_mirror_gives_the_sets_and_nothing_is_fetched_or_written(mirror, home, cache):
@@ -201,7 +240,7 @@ def test_downloads_give_the_sets_and_each_file_is_fetched_once(home, cache):
 
 
 @pytest.mark.usefixtures("registered")
-@pytest.mark.parametrize("name", [IMAGE, DIGITS])
+@pytest.mark.parametrize("name", [IMAGE, DIGITS, ARCHIVE])
 @pytest.mark.parametrize("spoil", [altered, truncated])
 def test_a_spoilt_download_is_fetched_again(home, name, spoil):
     home.queued[name] = [spoil(packed(name))]
@@ -240,7 +279,7 @@ def test_a_connection_that_breaks_off_leaves_no_half_file(home, cache, name):
 
 
 @pytest.mark.usefixtures("registered")
-@pytest.mark.parametrize("name", [IMAGE, DIGITS])
+@pytest.mark.parametrize("name", [IMAGE, DIGITS, ARCHIVE])
 @pytest.mark.parametrize("spoil", [altered, truncated])
 def test_a_spoilt_file_in_the_cache_is_refused_by_name_and_fetched_again(home, cache, name, spoil):
     spoilt = spoil(CONTENTS[name])
@@ -300,6 +339,7 @@ def test_the_shipped_registry_lists_the_sets(cache):
         | {f"bsd68/test{number:03d}.png" for number in range(1, 69)}
         | {f"set12/{number:02d}.png" for number in range(1, 13)}
         | {"tinyshakespeare/input.txt"}
+        | {f"cifar/cifar-{n_classes}-binary.tar.gz" for n_classes in (10, 100)}
     )
     assert len(set(files.registry.values())) == len(files.registry)
     for name, known_hash in files.registry.items():
@@ -354,8 +394,15 @@ class TestRealSets:
 @pytest.mark.bad_input
 @pytest.mark.parametrize("split", ["validation", "", "Train", None])
 def test_an_unknown_split_is_refused(split):
-    with pytest.raises(ValueError, match=rf"split must be 'train' or 'test'; got {split!r}"):
-        load_mnist(split)
+    for load in (load_mnist, lambda split: load_cifar(10, split)):
+        with pytest.raises(ValueError, match=rf"split must be 'train' or 'test'; got {split!r}"):
+            load(split)
+
+
+@pytest.mark.bad_input
+def test_an_unknown_number_of_classes_is_refused():
+    with pytest.raises(ValueError, match="n_classes must be 10 or 100; got 20"):
+        load_cifar(20, "train")
 
 
 @pytest.mark.bad_input

@@ -4,9 +4,9 @@ Bundled, never a download: :func:`photograph`, :func:`load_photographs`, :func:`
 :func:`block_mean` and :func:`centre_crop` to bring them to size; counts, :func:`load_star98` and
 :func:`load_rand_health`; what jumps, :func:`load_nile` and :func:`load_disparity`.
 
-Fetched, checked by SHA-256 and cached: :func:`load_mnist`, :func:`load_bsd68`, :func:`load_set12`,
-:func:`load_tiny_shakespeare`. The environment variable ``REGULARITY_DATA`` names a folder that holds the files
-already (a local mirror), and ``REGULARITY_CACHE`` the folder that keeps what was downloaded.
+Fetched, checked by SHA-256 and cached: :func:`load_mnist`, :func:`load_cifar`, :func:`load_bsd68`,
+:func:`load_set12`, :func:`load_tiny_shakespeare`. The environment variable ``REGULARITY_DATA`` names a folder that
+holds the files already (a local mirror), and ``REGULARITY_CACHE`` the folder that keeps what was downloaded.
 
 Images are float32 tensors with intensities in [0, 1]. Importing this package loads no torch: the functions
 are imported when they are first asked for.
@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "counts": ["load_rand_health", "load_star98"],
         "discontinuities": ["load_disparity", "load_nile"],
-        "fetched": ["load_bsd68", "load_mnist", "load_set12", "load_tiny_shakespeare"],
+        "fetched": ["load_bsd68", "load_cifar", "load_mnist", "load_set12", "load_tiny_shakespeare"],
         "photographs": ["block_mean", "centre_crop", "load_photographs", "photograph", "photograph_names"],
     },
 )

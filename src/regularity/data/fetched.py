@@ -7,6 +7,7 @@ mirror, in the cache or on the wire, is refused by name and fetched again; it is
 import gzip
 import hashlib
 import os
+import tarfile
 import warnings
 import zlib
 from io import BytesIO
@@ -60,6 +61,52 @@ def load_mnist(split: Literal["train", "test"]) -> tuple[Float[Tensor, "n 28 28"
     images = _decode_idx(read_checked(f"mnist/{prefixes[split]}-images-idx3-ubyte"))
     labels = _decode_idx(read_checked(f"mnist/{prefixes[split]}-labels-idx1-ubyte"))
     return images.float() / 255, labels.long()
+
+
+def load_cifar(
+    n_classes: Literal[10, 100], split: Literal["train", "test"]
+) -> tuple[Float[Tensor, "n 3 32 32"], Int[Tensor, " n"]]:
+    """Load the small colour photographs of CIFAR-10 or CIFAR-100.
+
+    Parameters
+    ----------
+    n_classes
+        10, or 100 (the fine labels).
+    split
+        "train" (50,000 photographs) or "test" (10,000).
+
+    Returns
+    -------
+    images
+        Intensities in [0, 1], float32; red, green and blue.
+    labels
+        The classes 0 to n_classes − 1, int64.
+
+    Raises
+    ------
+    ValueError
+        If `n_classes` is neither 10 nor 100, or `split` neither "train" nor "test".
+    OSError
+        If the archive is neither in the mirror nor in the cache and cannot be downloaded intact.
+
+    References
+    ----------
+    Krizhevsky (2009), Learning multiple layers of features from tiny images.
+    """
+    if n_classes not in (10, 100):
+        raise ValueError(f"n_classes must be 10 or 100; got {n_classes!r}")
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test'; got {split!r}")
+    if n_classes == 10:
+        parts = [f"data_batch_{k}" for k in range(1, 6)] if split == "train" else ["test_batch"]
+        names, n_labels = [f"cifar-10-batches-bin/{part}.bin" for part in parts], 1
+    else:
+        names, n_labels = [f"cifar-100-binary/{split}.bin"], 2  # a coarse label stands before the fine one
+    archive = read_checked(f"cifar/cifar-{n_classes}-binary.tar.gz")
+    with tarfile.open(fileobj=BytesIO(archive), mode="r:gz") as files:
+        content = b"".join(files.extractfile(name).read() for name in names)
+    rows = torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(-1, n_labels + 3 * 32 * 32).copy())
+    return rows[:, n_labels:].reshape(-1, 3, 32, 32).float() / 255, rows[:, n_labels - 1].long()
 
 
 def load_bsd68() -> list[Float[Tensor, "_ _"]]:
@@ -150,11 +197,15 @@ def read_checked(name: str) -> bytes:
     if name not in files.registry:
         raise ValueError(f"{name!r} is not a registered file; {_REGISTRY} lists them")
     for path in (*_mirrored(name), files.abspath / name):
-        if path.is_file() and (content := _intact(path, files.registry[name])) is not None:
+        if not path.is_file():
+            continue
+        content = _intact(path, files.registry[name], is_kept_packed=name.endswith(".gz"))
+        if content is not None:
             return content
     try:
         # Pooch writes to a temporary file and moves it into the cache once its hash is right.
-        return Path(files.fetch(name, downloader=_download)).read_bytes()
+        downloader = pooch.HTTPDownloader() if name.endswith(".gz") else _download
+        return Path(files.fetch(name, downloader=downloader)).read_bytes()
     except (OSError, ValueError) as error:
         raise OSError(
             f"{name} could not be fetched from {files.get_url(name)}. Without a network, set the environment "
@@ -179,10 +230,10 @@ def _mirrored(name: str) -> tuple[Path, ...]:
     return Path(mirror, name), Path(mirror, f"{name}.gz")
 
 
-def _intact(path: Path, known_hash: str) -> bytes | None:
-    """Read a file, unpacked, if it has the known hash; else refuse it by name."""
+def _intact(path: Path, known_hash: str, *, is_kept_packed: bool) -> bytes | None:
+    """Read a file, unpacked where that is what is registered, if it has the known hash; else refuse it by name."""
     try:
-        content = _unpacked(path.read_bytes())
+        content = path.read_bytes() if is_kept_packed else _unpacked(path.read_bytes())
     except ValueError as error:
         found = str(error)
     else:
