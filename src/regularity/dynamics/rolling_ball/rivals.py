@@ -63,10 +63,11 @@ def entropy_sgd_step(
     check_at_least("n_langevin", n_langevin, 1)
     (points,) = as_floats(points=points, finite=False)
     rate = as_column(inner_rate, points)
+    where = points.device if generator is None else generator.device
     chain, mean = points, points
     for _ in range(n_langevin):
         _, gradients = value_and_gradient(chain)
-        draws = torch.randn(points.shape, generator=generator).to(points)
+        draws = torch.randn(points.shape, generator=generator, device=where).to(points)
         chain = chain - rate * (gradients + scope * (chain - points)) + rate**0.5 * noise * draws
         mean = averaging * mean + (1 - averaging) * chain
     return _at_infinity(points + as_column(learning_rate, points) * (mean - points))
