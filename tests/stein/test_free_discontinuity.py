@@ -1,5 +1,6 @@
 """The lifting and its certificate against a cone solver, enumeration, dynamic programming; parts against peers."""
 
+import dataclasses
 import itertools
 import math
 import warnings
@@ -9,6 +10,7 @@ import pytest
 import ruptures
 import scipy.sparse
 import torch
+from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize_scalar
 from scipy.stats import binned_statistic_dd
 from sklearn.metrics import adjusted_rand_score
@@ -26,6 +28,7 @@ from regularity.stein.free_discontinuity import (
     find_jumps,
     free_discontinuity_regression,
     lifted_mumford_shah,
+    method,
     mumford_shah_energy,
     mumford_shah_on_a_line,
     nearest_neighbour_noise,
@@ -40,6 +43,7 @@ from regularity.stein.free_discontinuity import (
     step_height,
     sure_of_candidates,
 )
+from regularity.stein.free_discontinuity.rivals import tune_rival
 from tests.draws import seeded
 from tests.peers import solve_lifted_cone
 
@@ -426,6 +430,16 @@ def test_a_cell_that_the_boundary_cuts_does_not_shorten_the_jump(share):
     torch.testing.assert_close(jumps.sizes[7:9], torch.ones(2).double())
 
 
+@pytest.mark.parametrize("side", [7, 9])
+def test_the_edge_beside_a_jump_gives_it_its_share(side):
+    """A tenth of the step lies on an edge that is too short to be called a jump, before it or after it."""
+    place = torch.arange(20, dtype=torch.float64)
+    surface = 0.02 * place + 0.9 * (place > 8) + 0.1 * (place > side)
+    jumps = find_jumps(surface, 0.5)
+    assert jumps.cells.nonzero()[:, 0].tolist() == [8]
+    assert jumps.sizes[8].item() == pytest.approx(1)
+
+
 @pytest.mark.parametrize("place", [0, 1, 8, 9])
 def test_jumps_at_the_ends_of_the_grid(place):
     surface = (torch.arange(11) > place).double()
@@ -748,6 +762,38 @@ def test_the_estimate_of_risk_is_unbiased_for_the_whole_solver():
     assert (sure.item() - loss.mean()).abs() < 3.5 * difference.std() / 10 * math.sqrt(2)
 
 
+@pytest.mark.filterwarnings("ignore:.*cells have no data")
+def test_a_cell_without_data_moves_with_the_one_that_it_borrows_from(monkeypatch):
+    """With a moving average in the solver's place: the estimate of risk by its matrix, borrowed cells too."""
+    points = uniform(160, 2)
+    points = points[(points - 0.5).abs().amax(dim=1) > 0.13]
+    values = points[:, 0] + 0.1 * torch.randn(len(points), generator=seeded(1), dtype=torch.float64)
+
+    def average(cells):
+        return torch.nn.functional.avg_pool2d(
+            cells[:, None], 3, stride=1, padding=1, count_include_pad=False
+        )[:, 0]
+
+    def solve(cells, fidelity, price, *, n_bins, n_iterations, tolerance=None):
+        found = lifted_mumford_shah(cells, fidelity, price, n_bins=2, n_iterations=1)
+        return dataclasses.replace(found, surface=average(cells))
+
+    monkeypatch.setattr(method, "lifted_mumford_shah", solve)
+    found = regress(points, values, n_cells=8, fidelities=[1.0, 2.0], noise_std=0.1)
+    grid, taken = found.grid, found.grid.counts.flatten() > 0
+    assert (~taken).sum() > 4
+    spread = torch.eye(64, dtype=torch.float64)[grid.source][
+        :, taken
+    ]  # each cell's mean out of those with data
+    matrix = (average(spread.T.reshape(-1, 8, 8)).flatten(1).T)[taken]
+    std = 0.1 / grid.counts.flatten()[taken].sqrt()
+    observed = grid.means.flatten()[taken]
+    probe = torch.randn(1, len(observed), generator=seeded(9), dtype=torch.float64)[0]
+    along = std * probe * (matrix @ (std * probe))
+    expected = ((matrix @ observed - observed).square() - std.square() + 2 * along).mean()
+    torch.testing.assert_close(found.sure, expected.expand(2, 1).to(found.sure), rtol=1e-4, atol=1e-6)
+
+
 def test_the_nile_fell_in_1898():
     years, flows = load_nile()
     points = ((years - 1871 + 0.5) / 100)[:, None]
@@ -833,7 +879,59 @@ def test_rivals_and_method_are_tuned_alike_and_judged_by_the_truth():
     assert prices["missed"][0.6] < prices["missed"][3.0] == 100
 
 
+def test_the_filter_s_risk_is_estimated_by_its_matrix():
+    """A linear map of the cells with data, whose noise has a level of its own in each: exact along one direction."""
+    disk = cones(1, n_points=300, n_cells=10)[0]
+    grid, taken = disk.grid, disk.grid.counts.flatten() > 0
+    assert not taken.all()
+    estimates, sure = tune_rival(
+        "Gaussian filter", grid, 0.05, n_candidates=4, n_probes=1, generator=seeded(7)
+    )
+    spread = torch.eye(100, dtype=torch.float64)[grid.source][:, taken]
+    std = 0.05 / grid.counts.flatten()[taken].sqrt()
+    observed = grid.means.flatten()[taken]
+    moved = std * torch.randn(1, len(observed), generator=seeded(7), dtype=torch.float64)[0]
+    for bandwidth, estimate, risk in zip(np.geomspace(0.25, 2.5, 4), estimates, sure, strict=True):
+        smooth, along = (
+            torch.from_numpy(gaussian_filter((spread @ part).view(10, 10).numpy(), bandwidth, mode="nearest"))
+            for part in (observed, moved)
+        )
+        torch.testing.assert_close(estimate.flatten()[taken], smooth.flatten()[taken])
+        errors = (smooth.flatten()[taken] - observed).square() - std.square()
+        expected = (errors + 2 * moved * along.flatten()[taken]).mean()
+        torch.testing.assert_close(risk, expected)
+
+
+def test_prices_are_chosen_without_the_truth_and_along_the_same_directions(monkeypatch):
+    """Estimates of risk that prefer the worse of two surfaces, by 1 in each cell, are believed."""
+    disk, seeds = cones(1, n_cells=6)[0], []
+    options = {"n_bins": 2, "n_iterations": 2, "tolerance": 9.0, "n_probes": 1}
+    fit = experiment.fit_disk(disk, seed=1, fidelities=[1.0, 2.0], **options)
+    candidates = torch.stack([disk.target, disk.target + 1])
+    deceived = dataclasses.replace(fit, candidates=candidates[:, None], sure=torch.tensor([[1.0], [0.0]]))
+
+    def fit_disk(disk, *, seed, **options):
+        seeds.append(seed)
+        return deceived
+
+    def tune_rival(rival, grid, noise_std, *, generator, **options):
+        seeds.append(generator.initial_seed())
+        return candidates, torch.tensor([1.0, 0.0])
+
+    monkeypatch.setattr(experiment, "fit_disk", fit_disk)
+    monkeypatch.setattr(experiment, "tune_rival", tune_rival)
+    tuned = experiment.tune_disk(disk, seed=5, fidelities=[1.0, 2.0], n_candidates=2, **options)
+    assert seeds == [5, 5, 5]
+    for risks in tuned.risks.values():
+        assert risks == pytest.approx((1.0, 0.0))
+    for surface in tuned.chosen.values():
+        torch.testing.assert_close(surface, disk.target + 1)
+
+
 def test_sure_against_loss_and_lines_and_images():
+    curve = 0.3 + 0.15 * torch.sin(3 * (x := (torch.arange(16) + 0.5) / 16)) + 0.3 * (x > 0.5)
+    draws = curve + 0.05 * torch.randn(40, 16, generator=seeded(1))
+    surfaces = lifted_mumford_shah(draws, 100.0, 0.2, n_bins=4, n_iterations=40).surface
     rows = experiment.sure_against_loss(
         [(100.0, 0.2)],
         [0.5],
@@ -845,6 +943,7 @@ def test_sure_against_loss_and_lines_and_images():
         device=torch.device("cpu"),
         n_cells=16,
     )
+    assert rows["risk"][0] == pytest.approx((surfaces - curve).square().mean().item(), rel=1e-4)
     assert abs(rows["z"][0]) < 4
     assert rows["z"][0] == pytest.approx((rows["SURE"][0] - rows["risk"][0]) / rows["error"][0], rel=1e-3)
     lines = experiment.stepped_lines(2, 64, seeded())

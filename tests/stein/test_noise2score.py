@@ -456,6 +456,16 @@ def test_every_patch_is_a_symmetry_of_a_real_sub_image():
         assert stats.chisquare(counts).pvalue > 0.001
 
 
+def test_places_are_drawn_anew_each_time():
+    """The least number in a patch tells its place, however it is turned."""
+    generator = seeded()
+    first, second = (
+        sample_patches(list(numbered(9, 9)), size=3, n_patches=40, generator=generator)[0].amin(dim=(1, 2, 3))
+        for _ in range(2)
+    )
+    assert not torch.equal(first, second)
+
+
 def test_a_patch_may_be_a_whole_image():
     image = numbered(3, 3)[0]
     patches, _ = sample_patches([image], size=3, n_patches=40, generator=seeded())
@@ -778,6 +788,32 @@ def test_the_spread_at_mid_grey_is_that_of_the_noise(family):
     grey = torch.full((1, 1, 300, 300), 0.5)
     spread = ADD_NOISE[family](grey, condition.parameter, seeded()).std().item()
     assert condition.std_at_mid_grey == pytest.approx(spread, rel=0.02)
+
+
+FORMULAS = {  # of y, the score and the parameter, written out
+    "gaussian": (0.1, lambda y, score: y + 0.1**2 * score),
+    "poisson": (0.02, lambda y, score: (y + 0.01) * torch.exp(0.02 * score)),
+    "gamma": (30.0, lambda y, score: 30 * y / (29 - y * score)),
+}
+
+
+@pytest.mark.parametrize("family", FORMULAS)
+def test_each_noise_is_taken_out_by_its_own_formula(family):
+    parameter, formula = FORMULAS[family]
+    noisy = 0.02 * (10 + 40 * uniform(1, 1, 8, 8)).round()  # multiples of the Poisson noise's count
+    network = curved_convolution()
+    expected = formula(noisy, -network(noisy) / 0.2)
+    condition = Condition("c", family, parameter)
+    (restored,) = experiment.restore("Noise2Score", network, [noisy], condition, 0.2)
+    torch.testing.assert_close(restored, expected)
+    grid = [0.5 * parameter, parameter, 2 * parameter]
+
+    def penalty(denoised, _):
+        return (denoised - expected).square().flatten(1).mean(dim=1)
+
+    (found,) = experiment.scan(as_score(network, 0.2), [noisy], family, grid, penalty)
+    assert found.value.item() == pytest.approx(parameter)
+    torch.testing.assert_close(found.denoised, expected)
 
 
 def test_restoring_is_tweedie_s_formula_masked_passes_or_the_network():
