@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -344,6 +344,23 @@ def test_noise_has_each_examples_width():
     np.testing.assert_allclose(noisy.std(dim=(2, 3)), widths, rtol=0.03)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda images, generator: dropout(images, torch.full((1, 3), 0.5), generator),
+        lambda images, generator: augment(images, {"noise": torch.ones(1, 3)}, generator),
+        lambda images, generator: augment(images, {"shift": torch.full((1, 3), 3.0)}, generator),
+    ],
+    ids=["dropout", "noise", "shift"],
+)
+def test_each_call_draws_anew_and_for_each_example(change):
+    images, generator = torch.rand(1, 1, 8, 8, generator=seeded(1)).expand(1, 3, 8, 8), seeded()
+    first, second = change(images, generator), change(images, generator)
+    assert (first != second).any()
+    assert (first[0, 0] != first[0, 1]).any()
+    assert torch.equal(change(images, seeded()), first)
+
+
 # --- Losses and steps ---------------------------------------------------------------------------------------------
 
 
@@ -353,6 +370,13 @@ def test_an_epoch_of_batches_is_a_permutation():
         seen = torch.cat([next(batches), next(batches)], dim=1)
         assert seen.shape == (2, 10)
         assert all(len(set(run.tolist())) == 10 for run in seen)
+
+
+def test_each_epoch_has_an_order_of_its_own():
+    batches = minibatches(12, 12, 2, seeded())
+    first, second = next(batches), next(batches)
+    assert (first != second).any(dim=1).all()
+    assert not torch.equal(first[0], first[1])
 
 
 def examples(seed):
@@ -404,6 +428,33 @@ def test_only_training_is_regularised():
     strong = torch.full((2, 20, 3), 2.0)
     torch.testing.assert_close(losses.validation(strong), losses.evaluation(strong[:, 0]))
     assert (losses.training(strong) - losses.evaluation(strong[:, 0])).abs().min() > 0.01
+
+
+def test_training_inputs_are_augmented_by_each_examples_own_values():
+    """An augmentation that moves each example by its own value, and marks what it has seen."""
+    network = HyperMLP((6, 5, 3), 1, n_runs=2, generator=seeded())
+    told = []
+
+    def move(inputs, values, generator):
+        told.append(values["dropout 0"])
+        return inputs + values["dropout 0"][..., None]
+
+    losses = classification_losses(
+        network, (RATE,), SPLIT, batch_size=20, augmentation=move, generator=seeded(4)
+    )
+    network._drop = lambda inputs, *_, **__: inputs
+    unconstrained = normal(2, 20, 1, dtype=torch.float32)
+    index = next(minibatches(20, 20, 2, seeded(4)))
+    expected = []
+    for run in range(2):
+        inputs, labels = DATA[0][run, index[run]], DATA[1][run, index[run]]
+        moved = inputs + 0.9 * torch.sigmoid(unconstrained[run])
+        logits = network(moved.expand(2, -1, -1), unconstrained[run].expand(2, -1, -1))[run]
+        expected.append(functional.cross_entropy(logits, labels))
+    torch.testing.assert_close(losses.training(unconstrained), torch.stack(expected))
+    losses.validation(unconstrained)
+    losses.evaluation(unconstrained[:, 0])
+    assert len(told) == 1
 
 
 def test_each_example_is_regularised_as_its_own_weights_are_told():
@@ -717,6 +768,29 @@ def test_training_and_validation_see_a_perturbation_of_its_own_for_each_example(
     assert len(everything.unique()) > 35_000
 
 
+@pytest.mark.parametrize("std", [0.0, 0.7])
+def test_given_hyperparameters_are_perturbed_as_asked(std):
+    weights, seen = torch.zeros(1, 1, requires_grad=True), []
+
+    def loss(values):
+        seen.append(values)
+        return weights[:, 0].square()
+
+    losses = Losses(loss, loss, lambda values: values[:, 0])
+    train_fixed(
+        losses,
+        torch.optim.SGD([weights], lr=0.1),
+        torch.full((1, 1, 1), 1.5),
+        n_steps=2,
+        batch_size=4000,
+        perturbation_std=std,
+        generator=seeded(),
+    )
+    drawn = torch.stack(seen)[..., 0]
+    np.testing.assert_allclose(drawn.mean(dim=2), 1.5, atol=0.06)
+    np.testing.assert_allclose(drawn.std(dim=2), std, rtol=0.05, atol=1e-6)
+
+
 @pytest.mark.parametrize(("entropy_weight", "wider"), [(0.0, False), (5.0, True)])
 def test_only_the_entropy_holds_the_perturbation_up(entropy_weight, wider):
     """Where the validation loss grows with σ."""
@@ -873,6 +947,98 @@ def test_every_purpose_has_a_stream_of_its_own(monkeypatch):
     assert len(set(asked)) == len(asked)
 
 
+def test_each_kind_of_weights_has_its_learning_rate():
+    weights = [torch.zeros(1, requires_grad=True)]
+    for make in (experiment.sgd, experiment.adam):
+        rates = [make(0.1, 0.05)(weights, responds).param_groups[0]["lr"] for responds in (False, True)]
+        assert rates == [0.1, 0.05]
+
+
+def test_a_run_is_trained_as_its_task_says(monkeypatch):
+    """Rate, augmentation, and what the tuning is told; a plain network is one without responses."""
+    seen, calls, told = [], [], {}
+
+    def optimiser(weights, responds):
+        weights = list(weights)
+        seen.append((responds, sum(each.numel() for each in weights)))
+        return torch.optim.SGD(weights, lr=0.1)
+
+    def watched(images, values, generator):
+        calls.append(values["noise"])
+        return augment(images, values, generator)
+
+    def train(*arguments, **options):
+        told.update(options)
+        return train_self_tuning(*arguments, **options)
+
+    monkeypatch.setattr(experiment, "train_self_tuning", train)
+    task = replace(
+        small_task(), optimiser=optimiser, augmentation=watched, tuning_rate=0.03, entropy_weight=0.7
+    )
+    experiment.tune(task, [experiment.tuned_digits(0.05)])
+    assert len(calls) == 12
+    assert (told["tuning_rate"], told["entropy_weight"], told["batch_size"]) == (0.03, 0.7, 10)
+    experiment.grid_search(task, [0.3])
+    n_weights = 2 * sum((m + 1) * n for m, n in ((16, 5), (5, 5), (5, 3)))  # of two splits
+    assert len(calls) == 24
+    assert [responds for responds, _ in seen] == [True, False]
+    assert seen[1][1] == n_weights
+    assert seen[0][1] > 2 * n_weights
+
+
+def test_losses_are_those_of_the_best_evaluation_and_the_test_set_s_own():
+    """Of the weights and the λ where the validation loss was lowest, by cross-entropies of torch."""
+    made = []
+
+    def make(*arguments, **options):
+        made.append(PERCEPTRON(*arguments, **options))
+        return made[-1]
+
+    task = small_task(make=make)
+    found = experiment.tune(task, [experiment.tuned_digits(0.05)])
+    history = found.history
+    when = history.validation.argmin(dim=0)
+    assert (when < len(history.steps) - 1).any()
+    for run in range(2):
+        here = history.unconstrained[when[run], run].expand(2, 1, -1)
+        for (inputs, labels), losses in (
+            (task.data.validation, found.validation),
+            (task.data.test, found.test),
+        ):
+            logits = made[0](inputs, here.expand(-1, labels.shape[1], -1))[run]
+            assert losses[0, run].item() == pytest.approx(
+                functional.cross_entropy(logits, labels[run]).item(), rel=1e-5
+            )
+
+
+def test_bayesian_optimisation_trains_the_best_of_its_trials_in_full(monkeypatch):
+    bowl = Bowl([0.2, 0.8])
+
+    def train(settings, n_steps):
+        found = bowl(settings, n_steps).validation
+        given.append((settings, found, n_steps))
+        path = History(
+            torch.ones(1).long(),
+            settings.flatten(0, 1)[None],
+            settings.flatten(0, 1)[None],
+            found.view(1, -1),
+        )
+        return experiment.Outcome(path, found, found, 0.0, n_steps)
+
+    given = []
+    monkeypatch.setattr(experiment, "_trainer", lambda _: train)
+    experiment.bayesian(replace(small_task(), n_steps=30), 3, 4)
+    assert [n_steps for *_, n_steps in given] == [10, 10, 10, 30]
+    tried, losses = torch.cat([each[0] for each in given[:3]]), torch.cat([each[1] for each in given[:3]])
+    for split in range(2):
+        assert torch.equal(given[3][0][0, split], tried[losses[:, split].argmin(), split])
+
+
+def rates_of(history, hyperparameters, name="dropout 1"):
+    """Values of one hyperparameter at the first evaluation, one a run."""
+    return constrain(hyperparameters, history.unconstrained[0])[name].tolist()
+
+
 def test_tuned_and_given_runs_have_losses_for_each_setting_and_split():
     runs = experiment.self_tuning_runs(small_task(), [0.05, 0.3, 0.6])
     assert {name: tuple(run.test.shape) for name, run in runs.items()} == {
@@ -883,12 +1049,14 @@ def test_tuned_and_given_runs_have_losses_for_each_setting_and_split():
     }
     path = runs["self-tuning"].history.unconstrained
     assert runs["self-tuning"].cost == 2 * (12 + 6)  # twelve steps, none of them a warm-up
-    torch.testing.assert_close(path[0, 0, 0], torch.tensor(RATE.unconstrain(0.05)), atol=0.2, rtol=0)
+    choice = experiment.tuned_digits(0.05)
+    assert rates_of(runs["self-tuning"].history, choice) == pytest.approx([0.05, 0.05, 0.3, 0.3, 0.6, 0.6])
     assert (path[-1] != path[0]).any()
     assert torch.equal(runs["replayed schedule"].history.unconstrained, path[:, :4])
     assert torch.equal(runs["final values"].history.unconstrained[0], path[-1, :4])
     held = runs["responding, not tuned"].history
     assert torch.equal(held.unconstrained[0], held.unconstrained[-1])
+    assert rates_of(held, choice) == pytest.approx([0.05, 0.05, 0.3, 0.3])
     assert (held.std == 0.5).all()
 
 
@@ -920,7 +1088,13 @@ def test_fixed_dropout_is_half_on_the_input_and_nothing_else():
 
 def test_images_and_text_have_their_controls():
     images = small_task("images", partial(HyperCNN, 4, [2], 3))
-    shapes = {name: run.validation.shape for name, run in experiment.image_runs(images, 0.05, 2, 1).items()}
+    pictures, choice = experiment.image_runs(images, 0.05, 2, 1), experiment.tuned_images(0.05, 2, 1)
+    held, without = pictures["responding, not tuned"].history, pictures["no regularisation"].history
+    assert rates_of(held, choice, "shift") == [2, 2]
+    assert (held.std == 0.5).all()
+    assert rates_of(without, choice, "shift") == [0, 0]
+    assert rates_of(without, choice) == pytest.approx([0, 0], abs=1e-12)
+    shapes = {name: run.validation.shape for name, run in pictures.items()}
     assert shapes == dict.fromkeys(("self-tuning", "responding, not tuned", "no regularisation"), (1, 2))
     pieces, n_symbols = experiment.cut_into_sequences("abcabbacab" * 12, 4)
     assert n_symbols == 3
@@ -931,6 +1105,11 @@ def test_images_and_text_have_their_controls():
     runs = experiment.text_runs(task, 0.05)
     assert list(runs) == ["self-tuning", "replayed schedule", "final values", "no regularisation"]
     assert all(run.test.shape == (1, 2) for run in runs.values())
+    path = runs["self-tuning"].history.unconstrained
+    assert torch.equal(runs["replayed schedule"].history.unconstrained, path)
+    assert torch.equal(runs["final values"].history.unconstrained, path[-1:].expand_as(path))
+    without = runs["no regularisation"].history
+    assert rates_of(without, experiment.tuned_text(0.05)) == pytest.approx([0, 0], abs=1e-12)
     values = experiment.values_along(runs["self-tuning"], experiment.tuned_text(0.05), "dropout 1")
     assert ((values > 0) & (values < 0.9)).all()
 
