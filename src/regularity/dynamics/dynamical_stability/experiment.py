@@ -1,0 +1,342 @@
+"""The chapter's runs: exact thresholds, grids of learning rates, norms beside sharpness, and the failure."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from regularity.dynamics.dynamical_stability.method import (
+    Descent,
+    Parameters,
+    Sharpness,
+    alignment,
+    critical_learning_rate,
+    descend,
+    gram_matrix,
+    growth_rate,
+    second_moment_step,
+    sharpness,
+)
+from regularity.dynamics.dynamical_stability.problems import (
+    DiagonalNetwork,
+    ReluNetwork,
+    Sample,
+    sparse_regression,
+    teacher_directions,
+    teacher_regression,
+)
+
+Stream = Callable[..., torch.Generator]
+BATCH_SIZES = (1, 2, 4, 8, math.inf)
+
+# --- Exact thresholds -----------------------------------------------------------------------------------------------
+
+
+def random_designs(n_designs: int, generator: torch.Generator, *, unit: bool) -> list[Tensor]:
+    """Gram matrices of linear models with 12 samples in 5 dimensions, of length one each where `unit` says so."""
+    rows = torch.randn(n_designs, 12, 5, generator=generator, dtype=torch.float64)
+    return [gram_matrix(each / each.norm(dim=1, keepdim=True) if unit else each) for each in rows]
+
+
+def growth_beyond_trace(grams: Sequence[Tensor], factor: float = 1.001) -> list[float]:
+    """Growth of the mean square, with one sample a step, where the learning rate is just beyond 2/Tr G."""
+    return [growth_rate(gram, learning_rate=factor * 2 / gram.trace().item()) for gram in grams]
+
+
+def frobenius_shares(grams: Sequence[Tensor]) -> list[float]:
+    """Critical learning rate over the bound √(B/μ)/‖G‖_F, for every design and finite batch size."""
+    return [
+        critical_learning_rate(gram, size) * gram.norm().item() * math.sqrt(alignment(gram) / size)
+        for gram in grams
+        for size in BATCH_SIZES[:-1]
+    ]
+
+
+# --- Problems, and the grids of learning rates ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is trained on, what chooses the learning rate, and what judges."""
+
+    train: Sample
+    validation: Sample
+    test: Sample
+
+    def to(self, device: torch.device) -> "Split":
+        """Move to a device."""
+        return Split(self.train.to(device), self.validation.to(device), self.test.to(device))
+
+
+def sparse_split(n_problems: int, n_train: int, n_inputs: int, n_test: int, stream: Stream) -> Split:
+    """Sparse linear targets."""
+    sizes = {"train": n_train, "validation": n_train, "test": n_test}
+    return Split(
+        **{name: sparse_regression(n_problems, n, n_inputs, stream(name)) for name, n in sizes.items()}
+    )
+
+
+def teacher_split(
+    n_problems: int, n_train: int, n_inputs: int, n_teachers: int, n_test: int, stream: Stream
+) -> Split:
+    """Targets of a few teacher neurons."""
+    directions = teacher_directions(n_problems, n_teachers, n_inputs, stream("teachers"))
+    sizes = {"train": n_train, "validation": n_train, "test": n_test}
+    return Split(**{name: teacher_regression(directions, n, stream(name)) for name, n in sizes.items()})
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All runs of one optimiser on one network; problems along the first axis, learning rates along the second.
+
+    Attributes
+    ----------
+    rates
+        The learning rates.
+    descent
+        Where the runs ended.
+    loss
+        Half the mean squared error in training.
+    validation, test
+        Mean squared error over the variance of the targets; infinite for runs that diverged.
+    sharpness, norm
+        At the end: of the Hessian, and of the effective weights.
+    converged
+        Whether a run is at a minimum: a loss below 1e-4, no gradient clipped at the end.
+    """
+
+    rates: list[float]
+    descent: Descent
+    loss: Tensor
+    validation: Tensor
+    test: Tensor
+    sharpness: Sharpness
+    norm: Tensor
+    converged: Tensor
+
+    def settled(self) -> list[int]:
+        """Places of the learning rates at which every run converged."""
+        return [place for place in range(len(self.rates)) if bool(self.converged[:, place].all())]
+
+    def choose(self, n_tuning: int) -> int:
+        """Place of the learning rate with the least mean validation error on the first few problems."""
+        return int(self.validation[:n_tuning].mean(dim=0).argmin())
+
+
+def run_grid(
+    network: DiagonalNetwork | ReluNetwork,
+    split: Split,
+    rates: Sequence[float],
+    stream: Stream,
+    *,
+    n_steps: int,
+    batch_size: int | None,
+    clip: float,
+    n_looks: int = 0,
+) -> Grid:
+    """Train from the same start at every learning rate, and measure what was reached."""
+    inputs, targets = split.train.inputs, split.train.targets
+    start = network.start(len(inputs), inputs.shape[-1], stream("start"))
+    descent = descend(
+        network,
+        tuple(layer.to(inputs.device).repeat_interleave(len(rates), dim=1) for layer in start),
+        inputs,
+        targets,
+        torch.tensor(rates, device=inputs.device),
+        n_steps=n_steps,
+        batch_size=batch_size,
+        clip=clip,
+        generator=stream("batches"),
+        n_looks=n_looks,
+    )
+    loss = squared_errors(network, descent.parameters, split.train) / 2
+    relative = [
+        squared_errors(network, descent.parameters, sample) / sample.targets.var(dim=1)[:, None]
+        for sample in (split.validation, split.test)
+    ]
+    return Grid(
+        list(rates),
+        descent,
+        loss,
+        *relative,
+        sharpness(grams(network, descent.parameters, inputs)),
+        network.effective_norm(descent.parameters),
+        (loss < 1e-4) & ~descent.clipped,
+    )
+
+
+def squared_errors(network: DiagonalNetwork | ReluNetwork, parameters: Parameters, sample: Sample) -> Tensor:
+    """Mean squared error of every run; infinite where it diverged."""
+    gaps = network.predict(parameters, sample.inputs) - sample.targets[:, None]
+    return gaps.double().square().mean(dim=-1).nan_to_num(nan=math.inf)
+
+
+def grams(network: DiagonalNetwork | ReluNetwork, parameters: Parameters, inputs: Tensor) -> Tensor:
+    """Gram matrices of all runs; zero for those that diverged."""
+    return network.gram(parameters, inputs).nan_to_num(0, 0, 0).clamp(-1e100, 1e100)
+
+
+def critical_rates(
+    network: DiagonalNetwork | ReluNetwork, grid: Grid, inputs: Tensor, batch_size: int
+) -> Tensor:
+    """Exact critical learning rate of the minimum that each converged run ended at; NaN for the others."""
+    found = torch.full(grid.loss.shape, math.nan, dtype=torch.float64)
+    for place in grid.converged.nonzero().tolist():
+        problem, rate = place
+        parameters = tuple(layer[problem, rate][None, None] for layer in grid.descent.parameters)
+        gram = network.gram(parameters, inputs[problem, None])[0, 0]
+        found[problem, rate] = critical_learning_rate(gram, batch_size, n_steps=20)
+    return found
+
+
+# --- Sharpness beside norms -----------------------------------------------------------------------------------------
+
+
+def varied(parameters: Parameters) -> Iterator[Parameters]:
+    """A point of a network and others far from it: few units, one layer larger than the other, all units alike."""
+    inner, outer = parameters
+    few = torch.arange(outer.shape[2], device=outer.device) < max(1, outer.shape[2] // 10)
+    yield inner, outer
+    yield inner, outer * few
+    if inner.ndim == outer.ndim:  # a diagonal network: its unit is an input
+        yield inner * few, outer * few
+    else:
+        yield inner[:, :, :1].expand_as(inner), outer
+    yield 5 * inner, outer
+    yield inner, 5 * outer
+
+
+def equivalence(
+    network: DiagonalNetwork | ReluNetwork, inputs: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Sharpness over the norm that it is equivalent to, by kind: (problems, points)."""
+    start = network.start(len(inputs), inputs.shape[-1], generator)
+    points = list(varied(tuple(layer.to(inputs.device) for layer in start)))
+    found = [sharpness(network.gram(point, inputs)) for point in points]
+    return {
+        kind: torch.cat(
+            [
+                getattr(sizes, kind) / network.norms(point)[kind].double()
+                for sizes, point in zip(found, points, strict=True)
+            ],
+            dim=1,
+        )
+        for kind in ("trace", "frobenius", "spectral")
+    }
+
+
+# --- What gradient descent allows, and what explicit norms do -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interpolant:
+    """A minimum of the diagonal network that fits the sample: its error, its sharpness, and where SGD leaves it."""
+
+    error: float
+    spectral: float
+    critical: float
+
+
+def spread_interpolant(
+    inputs: Float[Tensor, "n d"], truth: Float[Tensor, " d"], learning_rate: float, generator: torch.Generator
+) -> Interpolant:
+    """Move from the truth along the null space of the sample for as long as GD is stable, layers balanced.
+
+    The direction is a random one, so that the change is spread over all inputs.
+    """
+    inputs, truth = inputs.double().cpu(), truth.double().cpu()
+    direction = torch.randn(truth.shape, generator=generator, dtype=torch.float64)
+    direction = direction - torch.linalg.pinv(inputs) @ (inputs @ direction)
+
+    def gram(length: float) -> Tensor:
+        weights = 2 * (truth + length * direction).abs()  # a² + b² where |a| = |b|
+        return gram_matrix(inputs * weights.sqrt())
+
+    low, high = 0.0, 1e3
+    for _ in range(25):
+        middle = (low + high) / 2
+        stable = sharpness(gram(middle)).spectral <= 2 / learning_rate
+        low, high = (middle, high) if stable else (low, middle)
+    error = (low * direction).square().sum() / truth.square().sum()
+    reached = gram(low)
+    return Interpolant(
+        error.item(), sharpness(reached).spectral.item(), critical_learning_rate(reached, n_steps=20)
+    )
+
+
+def explicit_errors(sample: Sample, n_relevant: int = 3) -> dict[str, list[float]]:
+    """Relative errors of the interpolant of least Euclidean norm, and of the cross-validated Lasso, by problem."""
+    from sklearn.linear_model import LassoCV
+
+    errors = {"least Euclidean norm": [], "Lasso, cross-validated": []}
+    for inputs, targets in zip(sample.inputs.cpu().numpy(), sample.targets.cpu().numpy(), strict=True):
+        truth = np.zeros(inputs.shape[1])
+        truth[:n_relevant] = 1
+        lasso = LassoCV(alphas=np.logspace(-4, 0, 30), cv=3, fit_intercept=False).fit(inputs, targets)
+        for name, found in zip(errors, (np.linalg.pinv(inputs) @ targets, lasso.coef_), strict=True):
+            errors[name].append(float(np.square(found - truth).sum() / np.square(truth).sum()))
+    return errors
+
+
+# --- Where it breaks: the mean square is not the typical run --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Squared distances to a minimum along many runs of linearised SGD: their exact mean, and quantiles."""
+
+    mean: list[float]
+    median: list[float]
+    low: list[float]
+    high: list[float]
+
+
+def linear_runs(
+    jacobian: Float[Tensor, "n p"],
+    learning_rate: float,
+    generator: torch.Generator,
+    *,
+    n_runs: int,
+    n_steps: int,
+) -> Distances:
+    """Follow runs from random unit vectors, one sample a step; the mean is the operator's."""
+    n, p = jacobian.shape
+    offsets = torch.randn(n_runs, p, generator=generator, dtype=torch.float64)
+    offsets /= offsets.norm(dim=1, keepdim=True)
+    moment = torch.eye(p, dtype=torch.float64) / p
+    means, quantiles = [], []
+    for _ in range(n_steps):
+        rows = jacobian[torch.randint(n, (n_runs,), generator=generator)]
+        offsets = offsets - learning_rate * (rows * offsets).sum(dim=1, keepdim=True) * rows
+        moment = second_moment_step(moment, jacobian, learning_rate=learning_rate, batch_size=1)
+        means.append(moment.trace().item())
+        quantiles.append(
+            offsets.square().sum(dim=1).quantile(torch.tensor([0.5, 0.05, 0.95]).double()).tolist()
+        )
+    return Distances(means, *map(list, zip(*quantiles, strict=True)))
+
+
+def typical_growth(
+    jacobian: Float[Tensor, "n p"],
+    learning_rate: float,
+    generator: torch.Generator,
+    *,
+    n_runs: int,
+    n_steps: int,
+) -> float:
+    """Factor a step by which the squared distance of a typical run changes: a Lyapunov exponent, exponentiated."""
+    n, p = jacobian.shape
+    offsets = torch.randn(n_runs, p, generator=generator, dtype=torch.float64)
+    logs = 0.0
+    for step in range(n_steps):
+        rows = jacobian[torch.randint(n, (n_runs,), generator=generator)]
+        offsets = offsets - learning_rate * (rows * offsets).sum(dim=1, keepdim=True) * rows
+        lengths = offsets.norm(dim=1, keepdim=True)
+        offsets = offsets / lengths
+        if step >= n_steps // 4:  # by then the direction has forgotten its start
+            logs += 2 * lengths.log().mean().item()
+    return math.exp(logs / (n_steps - n_steps // 4))
