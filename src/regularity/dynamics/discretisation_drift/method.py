@@ -1,0 +1,498 @@
+"""Flows that follow gradient descent, what they say of its step, of games, and of spectral normalisation.
+
+A loss takes a flat point θ of d numbers and gives one number. Points have leading axes for runs side by side. A flow
+is given by its velocity; that of order p passes within O(hᵖ⁺¹) of where a gradient step of length h ends.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+from torch.func import grad, jvp, vmap
+
+from regularity.foundations.checks import as_floats, check_at_least, check_positive, check_squares
+from regularity.foundations.choices import choose
+
+Loss = Callable[[Tensor], Tensor]
+Game = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+# --- Flows of gradient descent ------------------------------------------------------------------------------------
+
+
+def modified_flow(
+    loss: Loss, points: Float[Tensor, "*runs d"], learning_rate: float, *, order: int = 2
+) -> Float[Tensor, "*runs d"]:
+    """Velocity of the flow that follows gradient descent to an order, by backward error analysis.
+
+    Parameters
+    ----------
+    loss
+        As above; smooth, and differentiable by `torch.func`.
+    points
+        Where the velocity is wanted.
+    learning_rate
+        The step h of gradient descent.
+    order
+        1, the negative gradient flow −g; 2, implicit gradient regularisation −g − (h/2)Hg, downhill on the loss
+        E + (h/4)‖g‖²; 3, with − h²[H²g/3 + D²g[g, g]/12] as well.
+
+    Returns
+    -------
+    The velocity. Over a time h its flow misses the step θ − hg by O(h²), O(h³), O(h⁴).
+
+    Raises
+    ------
+    ValueError
+        If `order` or `learning_rate` is out of range, or the velocity overflows at `points`.
+
+    References
+    ----------
+    Barrett and Dherin (2021), Implicit gradient regularization; Rosca et al. (2023), arXiv 2302.01952.
+    """
+    (points,) = as_floats(points=points)
+    check_positive("learning_rate", learning_rate)
+    if order not in (1, 2, 3):
+        raise ValueError(f"order must be 1, 2 or 3; got {order}")
+    h = learning_rate
+
+    def velocity(point: Tensor) -> Tensor:
+        gradient_at = grad(loss)
+        g = gradient_at(point)
+        if order == 1:
+            return -g
+        hg = _along(gradient_at, point, g)
+        if order == 2:
+            return -g - h / 2 * hg
+        return -g - h / 2 * hg - h**2 * (_along(gradient_at, point, hg) / 3 + _bend(loss, point, g) / 12)
+
+    return _each(velocity, points)
+
+
+def curvature_drift(loss: Loss, points: Float[Tensor, "*runs d"]) -> Float[Tensor, "*runs d"]:
+    """D²g[g, g]: how the gradient bends along itself. The part of the third order that the Hessian cannot give."""
+    (points,) = as_floats(points=points)
+    return _each(lambda point: _bend(loss, point, grad(loss)(point)), points)
+
+
+def frozen_flow(
+    loss: Loss, points: Float[Tensor, "*runs d"], starts: Float[Tensor, "*runs d"], learning_rate: float
+) -> Float[Tensor, "*runs d"]:
+    """Velocity −g(θ) − (h/2)H(θ)g(θ'): downhill on E(θ) + (h/2) g(θ)ᵀg(θ'), for the one step that starts at θ'.
+
+    Where the drift of a game is no gradient, such a loss exists all the same. As for `modified_flow`.
+    """
+    points, starts = as_floats(points=points, starts=starts)
+    check_positive("learning_rate", learning_rate)
+    if points.shape != starts.shape:
+        raise ValueError(
+            f"starts must have the shape {tuple(points.shape)} of points; got {tuple(starts.shape)}"
+        )
+
+    def velocity(point: Tensor, start: Tensor) -> Tensor:
+        gradient_at = grad(loss)
+        frozen = gradient_at(start)
+        return -gradient_at(point) - learning_rate / 2 * _along(gradient_at, point, frozen)
+
+    return _each(velocity, points, starts)
+
+
+def _each(velocity: Callable[..., Tensor], points: Tensor, *others: Tensor) -> Tensor:
+    """Apply to each run, and refuse what overflows."""
+    rows = [part.reshape(-1, part.shape[-1]) for part in (points, *others)]
+    found = vmap(velocity)(*rows).reshape(points.shape)
+    if not bool(torch.isfinite(found).all()):
+        raise ValueError("points must be where the velocity is finite; it overflows")
+    return found
+
+
+def _along(function: Callable[[Tensor], Tensor], point: Tensor, direction: Tensor) -> Tensor:
+    """Directional derivative."""
+    return jvp(function, (point,), (direction,))[1]
+
+
+def _bend(loss: Loss, point: Tensor, direction: Tensor) -> Tensor:
+    """Second derivative of the gradient along a fixed direction, twice."""
+    return _along(lambda at: _along(grad(loss), at, direction), point, direction)
+
+
+# --- The principal flow -------------------------------------------------------------------------------------------
+
+
+def principal_coefficient(
+    z: Float[Tensor, "*shape"],
+) -> Complex[Tensor, "*shape"]:
+    """c(z) = log(1 − z)/z of z = hλ, learning rate times curvature; −1 at z = 0.
+
+    Real below z = 1. Above, where a step crosses the minimum, the imaginary part is π/z: the flow must turn to change
+    sign. The real part is negative up to z = 2 and positive beyond, where gradient descent diverges.
+
+    Parameters
+    ----------
+    z
+        Any numbers but 1, where a step lands on the minimum and no flow arrives in time.
+
+    Returns
+    -------
+    The coefficients, complex.
+
+    Raises
+    ------
+    ValueError
+        If an entry of `z` is 1, to within 1e-12 or, in float32, 1e-6.
+
+    References
+    ----------
+    Rosca et al. (2023), arXiv 2302.01952.
+    """
+    (z,) = as_floats(z=z)
+    if bool(((z - 1).abs() < (1e-12 if z.dtype == torch.float64 else 1e-6)).any()):
+        raise ValueError("z must not be 1: the logarithm is singular where a step lands on the minimum")
+    small = z.abs() < 1e-5
+    divisor = torch.where(small, torch.ones_like(z), z)
+    below = torch.where(z < 1, z, torch.zeros_like(z))
+    above = torch.where(z > 1, z, torch.full_like(z, 2.0))
+    logarithm = torch.where(z < 1, torch.log1p(-below), torch.log(above - 1))
+    real = torch.where(small, -1 - z / 2 - z**2 / 3, logarithm / divisor)
+    return torch.complex(real, torch.where(z > 1, math.pi / divisor, torch.zeros_like(z)))
+
+
+def principal_flow(gradient: Tensor, hessian: Float[Tensor, "*runs d d"], learning_rate: float) -> Tensor:
+    """Velocity Σ c(hλᵢ)(gᵀuᵢ)uᵢ of the principal flow, over the eigenpairs (λᵢ, uᵢ) of the Hessian.
+
+    It gathers all terms of the backward error analysis without derivatives of H. On a quadratic loss it meets
+    gradient descent at every step, however large the step.
+
+    Parameters
+    ----------
+    gradient
+        One a run, (*runs, d); complex where the point is, as it is on the path of a quadratic loss beyond hλ = 1.
+    hessian
+        Symmetric.
+    learning_rate
+        The step h of gradient descent.
+
+    Returns
+    -------
+    The velocity, (*runs, d): real where the gradient is real and all hλ are below 1, complex otherwise.
+
+    Raises
+    ------
+    ValueError
+        If `hessian` is not symmetric, a step is singular (hλ = 1), or something overflows.
+
+    References
+    ----------
+    Rosca et al. (2023), arXiv 2302.01952.
+    """
+    parts = [gradient.real, gradient.imag] if gradient.is_complex() else [gradient]
+    *parts, hessian = as_floats(gradient=parts[0], imaginary=parts[-1], hessian=hessian)
+    check_positive("learning_rate", learning_rate)
+    check_squares("hessian", hessian)
+    check_squares("gradient", parts[0])
+    if hessian.shape != (*parts[0].shape, parts[0].shape[-1]):
+        raise ValueError(f"hessian must be (d, d) for each gradient; got {tuple(hessian.shape)}")
+    if not torch.allclose(hessian, hessian.mT, rtol=1e-4, atol=1e-5 * hessian.abs().max().item()):
+        raise ValueError("hessian must be symmetric")
+    curvatures, vectors = torch.linalg.eigh(hessian)
+    try:
+        coefficients = principal_coefficient(learning_rate * curvatures)
+    except ValueError as error:
+        raise ValueError(
+            f"hessian times learning_rate has an eigenvalue z that is refused: {error}"
+        ) from None
+    projected = [(vectors.mT @ part[..., None])[..., 0] for part in parts]
+    if not gradient.is_complex() and bool((coefficients.imag == 0).all()):
+        return (vectors @ (coefficients.real * projected[0])[..., None])[..., 0]
+    imaginary = projected[1] if gradient.is_complex() else torch.zeros_like(projected[0])
+    moved = coefficients * torch.complex(projected[0], imaginary)
+    return (vectors.to(moved.dtype) @ moved[..., None])[..., 0]
+
+
+# --- Drift-adjusted learning rates --------------------------------------------------------------------------------
+
+
+def drift_adjusted_rate(
+    gradient: Float[Tensor, "*runs d"],
+    hessian_gradient: Float[Tensor, "*runs d"],
+    *,
+    power: float = 1.0,
+    largest: float = 5.0,
+) -> Float[Tensor, "*runs"]:
+    """Learning rate min(2/‖Hĝ‖ᵖ, largest), ĝ = g/‖g‖, against the drift (h²/2)‖Hg‖ of a step.
+
+    Parameters
+    ----------
+    gradient, hessian_gradient
+        g and Hg, of the same loss and the same examples.
+    power
+        p. At 1 the rate lies at 2/h along the gradient: the edge of stability, not inside. Below 1 the rate is larger
+        where ‖Hĝ‖ is above 1, and it depends on the loss's unit.
+    largest
+        Where the rate is cut, as in the authors' code; also the rate where there is no gradient, or no drift.
+
+    Returns
+    -------
+    One rate a run.
+
+    Raises
+    ------
+    ValueError
+        If `power` is negative, `largest` not positive, or the shapes differ.
+
+    References
+    ----------
+    Rosca et al. (2023), arXiv 2302.01952.
+    """
+    gradient, hessian_gradient = as_floats(gradient=gradient, hessian_gradient=hessian_gradient)
+    check_squares("gradient", gradient)
+    check_squares("hessian_gradient", hessian_gradient)
+    check_at_least("power", power, 0)
+    check_positive("largest", largest)
+    if gradient.shape != hessian_gradient.shape:
+        given = tuple(hessian_gradient.shape)
+        raise ValueError(f"hessian_gradient must have the shape of gradient; got {given}")
+    length, drift = gradient.norm(dim=-1), hessian_gradient.norm(dim=-1)
+    still = (length == 0) | (drift == 0)
+    ratio = drift / torch.where(length == 0, torch.ones_like(length), length)
+    rate = 2 / torch.where(still, torch.ones_like(ratio), ratio) ** power
+    return torch.where(still, torch.full_like(rate, largest), rate.clamp_max(largest))
+
+
+# --- Games of two players -----------------------------------------------------------------------------------------
+
+
+def game_of(
+    first_loss: Callable[[Tensor, Tensor], Tensor], second_loss: Callable[[Tensor, Tensor], Tensor]
+) -> Game:
+    """Game whose players each go down their own loss: (φ, ψ) ↦ (−∂L₁/∂φ, −∂L₂/∂ψ)."""
+
+    def fields(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        return -grad(first_loss)(first, second), -grad(second_loss, argnums=1)(first, second)
+
+    return fields
+
+
+class Drift(NamedTuple):
+    """What the steps of a game add to each player's field: by the player's own steps, and by the other's."""
+
+    own: tuple[Tensor, Tensor]
+    interaction: tuple[Tensor, Tensor]
+
+
+SECOND_PLAYER_SEES = {"simultaneous": -1.0, "alternating": 1.0}
+
+
+def game_drift(
+    game: Game,
+    first: Float[Tensor, " d"],
+    second: Float[Tensor, " e"],
+    learning_rates: tuple[float, float],
+    *,
+    play: str = "simultaneous",
+    n_updates: tuple[int, int] = (1, 1),
+) -> Drift:
+    """Drift of a round: φ̇ = α(f + own + interaction) passes O(h³) from where a round takes φ in a unit of time.
+
+    With f and q the players' fields, and α, λ their rates, own = −(α/2m) f_φ f and −(λ/2k) q_ψ q. The first player's
+    interaction is −(λ/2) f_ψ q; the second's is −(α/2) q_φ f in simultaneous play, and +(α/2) q_φ f where it sees the
+    first player's new position.
+
+    Parameters
+    ----------
+    game
+        (φ, ψ) ↦ (f, q), the directions in which the players move.
+    first, second
+        φ and ψ.
+    learning_rates
+        α and λ: how far each moves in a round along its field.
+    play
+        "simultaneous", or "alternating" with the first player first.
+    n_updates
+        m and k: a player's rate is divided among so many updates.
+
+    Returns
+    -------
+    The two kinds of drift, for the two players each.
+
+    Raises
+    ------
+    ValueError
+        If there is no such `play`, a rate is not positive, or the drift overflows.
+
+    References
+    ----------
+    Rosca et al. (2021), arXiv 2105.13922, whose form with equal rates this is.
+    """
+    first, second = as_floats(first=first, second=second)
+    sees = choose("play", play, SECOND_PLAYER_SEES)
+    for rate in learning_rates:
+        check_positive("learning_rates", rate)
+    for count in n_updates:
+        check_at_least("n_updates", count, 1)
+    drift = _game_drift(game, first, second, learning_rates, sees, n_updates)
+    if not all(bool(torch.isfinite(part).all()) for pair in drift for part in pair):
+        raise ValueError("first and second must be where the drift is finite; it overflows")
+    return drift
+
+
+def _game_drift(
+    game: Game,
+    first: Tensor,
+    second: Tensor,
+    rates: tuple[float, float],
+    sees: float,
+    n_updates: tuple[int, int],
+) -> Drift:
+    f, q = game(first, second)
+    _, (f_along_f, q_along_f) = jvp(lambda moved: game(moved, second), (first,), (f,))
+    _, (f_along_q, q_along_q) = jvp(lambda moved: game(first, moved), (second,), (q,))
+    (alpha, lamda), (m, k) = rates, n_updates
+    return Drift(
+        own=(-alpha / (2 * m) * f_along_f, -lamda / (2 * k) * q_along_q),
+        interaction=(-lamda / 2 * f_along_q, sees * alpha / 2 * q_along_f),
+    )
+
+
+def play_round(
+    game: Game,
+    first: Float[Tensor, " d"],
+    second: Float[Tensor, " e"],
+    learning_rates: tuple[float, float],
+    *,
+    play: str = "simultaneous",
+    n_updates: tuple[int, int] = (1, 1),
+    cancel: float = 0.0,
+) -> tuple[Float[Tensor, " d"], Float[Tensor, " e"]]:
+    """Let each player make its updates, with `cancel` times its interaction drift taken out of its field.
+
+    In terms of losses the first player goes down L₁ − cancel·(λ/2)(∇_ψL₁)ᵀ[∇_ψL₂], the bracket held fixed.
+    As for `game_drift`.
+    """
+    first, second = as_floats(first=first, second=second)
+    sees = choose("play", play, SECOND_PLAYER_SEES)
+
+    def field(player: int, a: Tensor, b: Tensor) -> Tensor:
+        plain = game(a, b)[player]
+        if cancel == 0:
+            return plain
+        drift = _game_drift(game, a, b, learning_rates, sees, n_updates)
+        return plain - cancel * drift.interaction[player]
+
+    (alpha, lamda), (m, k) = learning_rates, n_updates
+    seen = first
+    for _ in range(m):
+        first = first + alpha / m * field(0, first, second)
+    if sees > 0:
+        seen = first
+    for _ in range(k):
+        second = second + lamda / k * field(1, seen, second)
+    return first, second
+
+
+# --- Spectral normalisation, and the same factor elsewhere --------------------------------------------------------
+
+
+class Scaling(NamedTuple):
+    """Where the spectral norm σ of a layer goes, as exponents.
+
+    The layer's weights are divided by σ**layer, the network's output by σ**output, the gradient by σ**gradient, and
+    Adam's ε is multiplied by σ**epsilon. The first two change the function, with gradients through σ; the last two
+    change the optimiser alone.
+    """
+
+    layer: float = 0.0
+    output: float = 0.0
+    gradient: float = 0.0
+    epsilon: float = 0.0
+
+
+SCALINGS = {
+    "none": Scaling(),
+    "spectral norm": Scaling(layer=1),
+    "divOut": Scaling(output=1),
+    "divGrad": Scaling(gradient=1),
+    "mulEps": Scaling(epsilon=1),
+}
+
+
+def power_iteration(
+    weights: Float[Tensor, "*runs a b"], direction: Float[Tensor, "*runs b"]
+) -> tuple[Float[Tensor, "*runs"], Float[Tensor, "*runs b"]]:
+    """One step of the power iteration: the spectral norm σ = vᵀWu so far, and the direction u to go on from.
+
+    Parameters
+    ----------
+    weights
+        A layer, one a run.
+    direction
+        u of the last call. It is kept between calls: from a fresh one each time σ would be noise.
+
+    Returns
+    -------
+    σ, at most the largest singular value and differentiable in `weights` with u and v held fixed; and the new u.
+
+    Raises
+    ------
+    ValueError
+        If the image of `direction` is zero, as it is for a layer of zeros; or `weights` overflow.
+
+    References
+    ----------
+    Miyato et al. (2018), Spectral normalization for generative adversarial networks.
+    """
+    weights, direction = as_floats(weights=weights, direction=direction)
+    check_squares("weights", weights.detach().square())
+    check_squares("direction", direction)
+    norm, direction = _power_iteration(weights, direction)
+    if not bool(torch.isfinite(direction).all()):
+        raise ValueError("weights and direction must not have the product zero: σ would be 0")
+    return norm, direction
+
+
+def _power_iteration(weights: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        left = torch.nn.functional.normalize((weights @ direction[..., None])[..., 0], dim=-1, eps=0)
+        right = torch.nn.functional.normalize((weights.mT @ left[..., None])[..., 0], dim=-1, eps=0)
+    return ((weights @ right[..., None])[..., 0] * left).sum(dim=-1), right
+
+
+class Adam:
+    """Adam on weights of several runs side by side, each with its own rate and ε; in place.
+
+    Parameters
+    ----------
+    weights
+        Tensors with a leading axis of runs.
+    learning_rates, epsilons
+        One a run.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        learning_rates: Float[Tensor, " runs"],
+        epsilons: Float[Tensor, " runs"],
+    ) -> None:
+        self.weights = list(weights)
+        self.learning_rates, self.epsilons = learning_rates, epsilons
+        self.means = [torch.zeros_like(weight) for weight in self.weights]
+        self.squares = [torch.zeros_like(weight) for weight in self.weights]
+        self.n_steps = 0
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], epsilon_factor: Tensor | float = 1.0) -> None:
+        """Move along the gradients, with ε times a factor, one a run."""
+        self.n_steps += 1
+        first, second = 1 - 0.9**self.n_steps, 1 - 0.999**self.n_steps
+        epsilons = self.epsilons * epsilon_factor
+        for weight, gradient, mean, square in zip(
+            self.weights, gradients, self.means, self.squares, strict=True
+        ):
+            shape = (-1,) + (1,) * (weight.ndim - 1)
+            mean.lerp_(gradient, 0.1)
+            square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+            root = (square / second).sqrt_().add_(epsilons.reshape(shape))
+            weight.sub_(self.learning_rates.reshape(shape) / first * mean / root)
