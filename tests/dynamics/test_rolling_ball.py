@@ -9,7 +9,8 @@ from pytorch_optimizer import SAM
 from scipy import ndimage, optimize
 
 from regularity.dynamics import rolling_ball as ball
-from regularity.dynamics.rolling_ball import BallTooLargeError
+from regularity.dynamics.rolling_ball import BallTooLargeError, experiment
+from regularity.foundations.randomness import stream
 from tests.draws import random, seeded
 
 
@@ -353,6 +354,181 @@ def test_networks_take_one_image_or_many_and_come_from_the_generator(name):
     torch.testing.assert_close(first(images), again(images))
     assert first(images).shape == (4, 7)
     torch.testing.assert_close(first(images)[1], first(images[1:2])[0])  # no image sees another
+
+
+# --- Runs side by side -------------------------------------------------------------------------------------------
+
+IMAGES = experiment.load_images("digits", 100, seeded())
+SIZES = {"network": "perceptron", "width": 8, "n_train": 96, "n_validation": 40}
+
+
+def some(n_repetitions=2, shares=(0.0, 0.5), images=IMAGES):
+    return experiment.repeat(
+        images,
+        lambda *names: stream(5, *names),
+        shares=list(shares),
+        n_repetitions=n_repetitions,
+        **SIZES,
+    )
+
+
+def test_repetitions_share_their_split_and_weights_and_not_their_labels():
+    drawn = some()
+    true = IMAGES.labels[drawn.train]
+    assert torch.equal(drawn.train[0], drawn.train[2])
+    assert torch.equal(drawn.starts[1], drawn.starts[3])
+    assert not torch.equal(drawn.train[0], drawn.train[1])
+    assert torch.equal(drawn.train_labels[:2], true[:2])
+    wrong = (drawn.train_labels[2:] != true[2:]).double().mean().item()
+    assert wrong == pytest.approx(0.5, abs=4 * math.sqrt(0.25 / 192))
+    assert not set(drawn.train[0].tolist()) & set(drawn.validation[0].tolist())
+    pixels = {tuple(image.tolist()) for image in IMAGES.pool}
+    assert not any(tuple(image.tolist()) in pixels for image in IMAGES.test)
+
+
+def test_a_run_is_torch_s_training_on_the_same_batches():
+    """One run of three epochs by torch.optim.SGD, its batches from the documented stream."""
+    drawn = some()
+    network = ball.build_network("perceptron", (1, 8, 8), 10, width=8, generator=stream(5, "weights", 1))
+    peer = torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.9)
+    order = stream(5, "order", 1)
+    for _ in range(3):
+        for part in torch.randperm(96, generator=order).split(32):
+            peer.zero_grad()
+            outputs = network(IMAGES.pool[drawn.train[3][part]])
+            torch.nn.functional.cross_entropy(outputs, drawn.train_labels[3][part]).backward()
+            peer.step()
+    settings = {"learning_rate": tensor(0.01, 0.2), "momentum": tensor(0.0, 0.9)}
+    optimiser = experiment.Optimiser(ball.sgd_step, {})
+    history = experiment.train(
+        drawn, optimiser, settings, torch.tensor([0, 3]), n_epochs=3, batch_size=32, n_looks=3
+    )
+    expected = torch.cat([part.detach().flatten() for part in network.parameters()])
+    torch.testing.assert_close(history.points[1], expected)
+    assert history.n_gradients == [3, 6, 9]
+    with torch.no_grad():
+        outputs = network(IMAGES.pool[drawn.train[3]])
+        hits = (network(IMAGES.test).argmax(dim=1) == IMAGES.test_labels).double().mean()
+    loss = torch.nn.functional.cross_entropy(outputs, drawn.train_labels[3])
+    torch.testing.assert_close(history.train_loss[-1, 1], loss)
+    assert history.test_accuracy[-1, 1].item() == pytest.approx(hits.item())
+
+
+def test_each_optimiser_pays_for_its_gradients_and_draws_its_batches(monkeypatch):
+    counts = {"gradients": 0, "batches": 0}
+    plain = experiment.gradient_of
+
+    def counting(*arguments):
+        counts["batches"] += 1
+        inner = plain(*arguments)
+
+        def gradient(points):
+            counts["gradients"] += 1
+            return inner(points)
+
+        return gradient
+
+    monkeypatch.setattr(experiment, "gradient_of", counting)
+    grids = {
+        "SGD": {"learning_rate": [0.1], "momentum": [0.0]},
+        "SAM": {"learning_rate": [0.1], "momentum": [0.0], "neighbourhood": [0.05]},
+        "Entropy-SGD": {"learning_rate": [1.0], "inner_rate": [0.1]},
+        "ball": {"learning_rate": [1.0], "radius": [1.0]},
+    }
+    made = experiment.optimisers(grids, n_inner=3, projection_rate=0.01, generator=seeded())
+    paid = {"SGD": 12, "SAM": 24, "Entropy-SGD": 36, "Entropy-SGD, fresh": 12, "replayed SGD": 36, "ball": 36}
+    for name, optimiser in made.items():
+        counts.update(gradients=0, batches=0)
+        history = experiment.judge(
+            some(), optimiser, [one_setting(optimiser)] * 2, n_epochs=4, batch_size=32, n_looks=2
+        )
+        assert counts["gradients"] == history.n_gradients[-1] == paid[name]
+        assert counts["batches"] == 12
+        assert len(history.n_gradients) == 2
+
+
+def one_setting(optimiser):
+    return {name: values[0].item() for name, values in optimiser.all_settings().items()}
+
+
+def test_settings_are_chosen_by_validation_for_each_share_and_a_run_that_diverges_has_no_score():
+    grid = {"learning_rate": [1e-6, 1e30, 0.3], "momentum": [0.0]}
+    chosen = experiment.tune(some(), experiment.Optimiser(ball.sgd_step, grid), n_epochs=12, batch_size=32)
+    assert [round(one["learning_rate"], 6) for one in chosen] == [0.3, 0.3]
+    broken = experiment.judge(
+        some(),
+        experiment.Optimiser(ball.sgd_step, grid),
+        [{"learning_rate": 1e30, "momentum": 0.0}, {"learning_rate": 0.3, "momentum": 0.0}],
+        n_epochs=12,
+        batch_size=32,
+    )
+    assert (broken.test_accuracy[-1, :2] == 0).all()
+    assert broken.train_loss[-1, :2].isinf().all()
+    assert (broken.test_accuracy[-1, 2:] > 0.2).all()
+
+
+def test_other_sets_keep_their_own_test_images():
+    def load(split):
+        n = {"train": 30, "test": 12}[split]
+        return torch.full((n, 1, 4, 4), float(n)), torch.arange(n) % 3
+
+    images = experiment._official(load, (1, 4, 4), 5, seeded())
+    assert images.pool.shape == (30, 16)
+    assert images.test.shape == (5, 16)
+    assert (images.test == 12).all()
+    assert images.n_classes == 3
+
+
+def test_steps_on_two_batches_agree_where_the_batches_do():
+    """Gradients of batches of all images agree entirely; those of few images do not."""
+    drawn, points = some(), some().starts
+
+    def descend(gradient, at):
+        return at - gradient(at)[1]
+
+    whole = experiment.agreement(drawn, descend, points, 1, 96)
+    torch.testing.assert_close(whole, torch.ones(4), atol=1e-5, rtol=0)
+    assert (experiment.agreement(drawn, descend, points, 3, 4) < 0.9).all()
+
+
+def test_the_radius_that_fits_is_that_of_the_dense_hessian():
+    drawn = some(n_repetitions=1, shares=(0.0,))
+    x, y = IMAGES.pool[drawn.train[0]], drawn.train_labels[0]
+    point = drawn.starts[0, :].clone()
+
+    def loss(at):
+        return torch.nn.functional.cross_entropy(drawn.call(at, x), y)
+
+    hessian, g = torch.func.hessian(loss)(point), torch.func.grad(loss)(point)
+    shape = torch.eye(len(g)) + torch.outer(g, g)
+    largest = torch.linalg.eigvals(torch.linalg.solve(shape, hessian)).real.max()
+    expected = (1 + g.square().sum()).sqrt() / largest
+    found = experiment.radius_that_fits(drawn, point[None])
+    assert found.item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_what_a_ball_reaches_of_a_parabola():
+    """Where its radius of curvature (1 + κ²x²)^(3/2)/κ is at least the ball's, by SciPy's root."""
+    x = torch.arange(-2000, 2001, dtype=torch.float64) / 1000
+    inner, touched = experiment.reached(lambda at: 2 * at.square(), x, 0.5)
+    edge = optimize.brentq(lambda at: (1 + 16 * at**2) ** 1.5 / 4 - 0.5, 0, 1)
+    # A ball in a symmetric valley touches two points at once, farther out than where it would first fit.
+    rests = math.sqrt(0.25 - 1 / 16)  # x² + 1/κ² = ρ²
+    assert inner[touched].abs().min().item() == pytest.approx(rests, abs=5e-3)
+    assert rests > edge
+    bend = experiment.curvature(lambda at: 2 * at.square(), x)
+    torch.testing.assert_close(bend, 4 / (1 + 16 * x.square()) ** 1.5)
+    assert experiment.count_minima(tensor(3.0, 1.0, 2.0, 0.0, 0.0, 1.0, -1.0, 5.0)) == 2
+
+
+def test_the_gap_to_descent_needs_the_contact():
+    points = random(3, 2) / 2
+    exact = experiment.gap_to_descent(points, 1e-3, None, 1.0)
+    many = experiment.gap_to_descent(points, 1e-3, 400, 0.1)
+    few = experiment.gap_to_descent(points, 1e-3, 10, 0.01)
+    assert exact == pytest.approx(many, rel=1e-3)
+    assert exact < 5e-3 < 0.5 < few
+    assert experiment.largest_contact_error(ball.two_waves, tensor(1.0, 2.5), 0.005, 0.03) < 2e-6
 
 
 # --- Bad input ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from regularity.foundations.checks import as_floats, check_at_least, check_not_negative, check_positive
+from regularity.foundations.checks import (
+    as_floats,
+    check_at_least,
+    check_not_negative,
+    check_positive,
+    check_squares,
+)
 from regularity.foundations.curvature import extreme_eigenvalues, hessian_product
 from regularity.foundations.hypergradients import NotPositiveDefiniteError, conjugate_gradients
 
@@ -73,11 +79,11 @@ def rolling_ball_step(
     check_not_negative("radius", radius)
     check_at_least("n_projections", n_projections, 1)
     (points,) = as_floats(points=points, finite=False)
-    rate = as_column(projection_rate, points)
+    rate = _as_column(projection_rate, points)
 
     losses, gradients = value_and_gradient(points)
     places, rises = descended_centre(
-        points, gradients, as_column(learning_rate, points), as_column(radius, points)
+        points, gradients, _as_column(learning_rate, points), _as_column(radius, points)
     )
     moved, values = points, losses
     for k in range(n_projections):
@@ -101,7 +107,7 @@ def descended_centre(
     return points - (lift + learning_rate) * gradients, lift - learning_rate * slopes
 
 
-def as_column(value: Setting, points: Tensor) -> Setting:
+def _as_column(value: Setting, points: Tensor) -> Setting:
     """Bring a setting to the points' type and device, with an axis for the coordinates where there is one a run."""
     return value if isinstance(value, int | float) else value.to(points)[:, None]
 
@@ -281,11 +287,14 @@ def contact_point(
     BallTooLargeError
         If the slope vanishes where the distance has no minimum: the graph curves more tightly than the ball.
     ValueError
-        If `start` or `centre` is not finite, `tolerance` is not positive, or it was not met in `n_steps` steps.
+        If `start` or `centre` is not finite, `centre` has the wrong length, `tolerance` is not positive, or it was
+        not met in `n_steps` steps.
     """
     check_positive("tolerance", tolerance)
     check_at_least("n_steps", n_steps, 1)
     point, centre = as_floats(start=start, centre=centre)
+    if centre.shape != (len(point) + 1,):
+        raise ValueError(f"centre must have one entry more than start, {len(point) + 1}; got {len(centre)}")
     place, height = centre[:-1], centre[-1]
     value_and_slope = torch.func.grad_and_value(loss)
 
@@ -361,6 +370,7 @@ def roll(
     check_positive("learning_rate", learning_rate)
     check_not_negative("radius", radius)
     (point,) = as_floats(point=point)
+    check_squares("point", point)
     fits = largest_radius(loss, point)
     if not radius < fits:
         raise BallTooLargeError(

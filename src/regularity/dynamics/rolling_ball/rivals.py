@@ -4,8 +4,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.dynamics.rolling_ball.method import Gradient, as_column
-from regularity.foundations.checks import as_floats, check_at_least, check_not_negative, check_positive
+from regularity.dynamics.rolling_ball.method import Gradient, _as_column
+from regularity.foundations.checks import (
+    as_floats,
+    check_at_least,
+    check_finite,
+    check_not_negative,
+    check_positive,
+)
 
 
 def sgd_step(
@@ -21,8 +27,8 @@ def sgd_step(
     check_not_negative("momentum", momentum)
     points, velocities = as_floats(points=points, velocities=velocities, finite=False)
     _, gradients = value_and_gradient(points)
-    velocities = as_column(momentum, points) * velocities + gradients
-    return _at_infinity(points - as_column(learning_rate, points) * velocities), velocities
+    velocities = _as_column(momentum, points) * velocities + gradients
+    return _at_infinity(points - _as_column(learning_rate, points) * velocities), velocities
 
 
 def sharpness_aware(value_and_gradient: Gradient, neighbourhood: float | Tensor) -> Gradient:
@@ -31,11 +37,12 @@ def sharpness_aware(value_and_gradient: Gradient, neighbourhood: float | Tensor)
     It costs two gradients. Any optimiser may use it in the place of the plain one.
     """
     check_not_negative("neighbourhood", neighbourhood)
+    check_finite("neighbourhood", neighbourhood)
 
     def uphill(points: Tensor) -> tuple[Tensor, Tensor]:
         losses, gradients = value_and_gradient(points)
         lengths = gradients.norm(dim=-1, keepdim=True) + 1e-12
-        _, ahead = value_and_gradient(points + as_column(neighbourhood, points) * gradients / lengths)
+        _, ahead = value_and_gradient(points + _as_column(neighbourhood, points) * gradients / lengths)
         return losses, ahead
 
     return uphill
@@ -62,7 +69,7 @@ def entropy_sgd_step(
     check_positive("inner_rate", inner_rate)
     check_at_least("n_langevin", n_langevin, 1)
     (points,) = as_floats(points=points, finite=False)
-    rate = as_column(inner_rate, points)
+    rate = _as_column(inner_rate, points)
     where = points.device if generator is None else generator.device
     chain, mean = points, points
     for _ in range(n_langevin):
@@ -70,7 +77,7 @@ def entropy_sgd_step(
         draws = torch.randn(points.shape, generator=generator, device=where).to(points)
         chain = chain - rate * (gradients + scope * (chain - points)) + rate**0.5 * noise * draws
         mean = averaging * mean + (1 - averaging) * chain
-    return _at_infinity(points + as_column(learning_rate, points) * (mean - points))
+    return _at_infinity(points + _as_column(learning_rate, points) * (mean - points))
 
 
 def _at_infinity(points: Tensor) -> Tensor:
