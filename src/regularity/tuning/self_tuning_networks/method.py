@@ -369,7 +369,7 @@ def training_step(
 
     References
     ----------
-    MacKay et al. (2019), Algorithm 1, the first loop.
+    MacKay et al. (2019), Self-tuning networks: the training step of their code.
     """
     check_floating("perturbed", perturbed)
     optimiser.zero_grad(set_to_none=True)
@@ -429,7 +429,7 @@ def validation_step(
 
     References
     ----------
-    MacKay et al. (2019), Algorithm 1, the second loop.
+    MacKay et al. (2019), Self-tuning networks: the validation step of their code.
     """
     check_floating("centre", centre)
     check_floating("raw_std", raw_std)
@@ -546,7 +546,7 @@ def train_self_tuning(
 
     References
     ----------
-    MacKay et al. (2019), Algorithm 1. The defaults of `n_train`, `perturbation_std`, the two rates and
+    MacKay et al. (2019), Self-tuning networks. The defaults of `n_train`, `perturbation_std`, the two rates and
     `entropy_weight` are those of the authors' code for images, whose README asks for an entropy weight of 0.001.
     """
     (start,) = as_floats(start=start)

@@ -408,7 +408,7 @@ def gated_best_response(design: Float[Tensor, "n p"], targets: Float[Tensor, " n
 
     References
     ----------
-    MacKay et al. (2019), the theorem on shallow linear networks.
+    MacKay et al. (2019), Self-tuning networks, whose abstract states it without the formula.
     """
     design, targets = as_floats(design=design, targets=targets)
     left, singular, right = torch.linalg.svd(design, full_matrices=False)
