@@ -6,6 +6,7 @@ import torch
 
 from regularity.foundations.gaussian_processes import KernelParameters, condition
 from regularity.foundations.hypergradients import conjugate_gradients
+from regularity.foundations.spectra import wishart_law
 from tests.draws import random, seeded
 from tests.inputs import Example, doubles
 
@@ -17,6 +18,8 @@ DATA = {"inputs": random(4, 2), "targets": random(4, seed=1)}
 PARAMETERS = KernelParameters(doubles(0.8, 1.3), torch.tensor(1.2).double(), torch.tensor(0.1).double())
 PROCESS = {"process": condition(**DATA, parameters=PARAMETERS), "points": random(3, 2, seed=2)}
 BOWL = doubles(2.0, 0.5, 1.0)
+SYMMETRIC = random(3, 3) + random(3, 3).T
+NOISY_LAW = {"law": wishart_law(0.5), "noise": 0.6}
 PRODUCT = {"product": lambda v: BOWL[: len(v)].to(v) * v}
 
 
@@ -165,6 +168,11 @@ EXAMPLES = {
             "divergence": random(3, seed=2),
         }
     ),
+    # spectra
+    "denoise_symmetric": Example(NOISY_LAW | {"noisy": SYMMETRIC}),
+    "noisy_density": Example(NOISY_LAW | {"points": doubles(-5.0, 0.3, 1.7)}),
+    "shrink_eigenvalues": Example(NOISY_LAW | {"eigenvalues": doubles(-5.0, 0.3, 1.7)}),
+    "truncate_symmetric": Example({"matrix": SYMMETRIC, "rank": 1}),
     # training
     "train": Example({"update": lambda step: torch.tensor(1.0), "n_steps": 5, "done": random(2)}),
     # tweedie
