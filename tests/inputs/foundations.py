@@ -81,6 +81,9 @@ EXAMPLES = {
             "n_steps": 2,
         }
     ),
+    # kernels
+    "hermite_coefficients": Example({"activation": torch.tanh, "stds": doubles(0.5, 1.0)}),
+    "wide_network_kernels": Example({"inputs": random(3, 2), "others": random(4, 2, seed=1), "depth": 3}),
     # metrics
     "hypervolume": Example(
         {"points": random(2, 4, 2), "reference": doubles(2, 3)},
