@@ -76,10 +76,11 @@ class Simulated:
     predicted: Float[Tensor, " sizes"]
     measured: Float[Tensor, "sizes repetitions"]
 
-    @property
-    def errors(self) -> Float[Tensor, " repetitions"]:
-        """Largest relative error over the sizes, of each repetition."""
-        return (self.measured / self.predicted[:, None] - 1).abs().amax(dim=0)
+    def farthest(self) -> tuple[float, float]:
+        """How far the mean is from the law, relative, at the size where it is farthest; and its standard error."""
+        relative = self.measured / self.predicted[:, None] - 1
+        row = relative[relative.mean(dim=1).abs().argmax()]
+        return row.mean().abs().item(), row.std().item() / len(row) ** 0.5
 
 
 def simulate_laws(
@@ -91,27 +92,30 @@ def simulate_laws(
     spikes: tuple[float, float] = (1.0, -0.5),
     noise: float = 16.0,
 ) -> dict[str, Simulated]:
-    """Spikes under additive noise, both ends, and one under multiplicative noise of the same strength `noise`."""
+    """Spikes under additive noise, both ends, and one under multiplicative noise of the same strength `noise`.
+
+    Sample covariances are repeated four times as often: their spike has a noise of its own, √(2/size) of it.
+    """
     top, bottom = spikes
-    flat = torch.zeros(dimension, dtype=torch.float64)
-    two = flat.clone()
+    two = torch.zeros(dimension, dtype=torch.float64)
     two[0], two[1] = top, bottom
-    one = flat + noise / (dimension - 1)
+    one = torch.full_like(two, noise / (dimension - 1))
     one[0] = top
-    ends: dict[str, list] = {"top": [], "bottom": [], "sample covariance": []}
-    for size in sizes:
-        draws: list[tuple] = []
-        for k in range(n_repetitions):
-            spectrum = additive_spectrum(two, noise, size, stream("additive", size, k))
-            covariance = multiplicative_spectrum(one, size, stream("multiplicative", size, k))
-            draws.append((spectrum[-1], spectrum[0], covariance[-1]))
-        for found, values in zip(ends.values(), zip(*draws, strict=True), strict=True):
-            found.append(torch.stack(values))
     laws = {
         "top": lambda size: additive_extreme(top, noise, size),
         "bottom": lambda size: additive_extreme(bottom, noise, size),
         "sample covariance": lambda size: multiplicative_extreme(top, noise, dimension, size),
     }
+    ends: dict[str, list] = {name: [] for name in laws}
+    for size in sizes:
+        spectra = [
+            additive_spectrum(two, noise, size, stream("additive", size, k)) for k in range(n_repetitions)
+        ]
+        ends["top"].append(torch.stack([spectrum[-1] for spectrum in spectra]))
+        ends["bottom"].append(torch.stack([spectrum[0] for spectrum in spectra]))
+        drawn = [stream("multiplicative", size, k) for k in range(4 * n_repetitions)]
+        tops = [multiplicative_spectrum(one, size, generator)[-1] for generator in drawn]
+        ends["sample covariance"].append(torch.stack(tops))
     return {
         name: Simulated(torch.tensor([law(size) for size in sizes]).double(), torch.stack(ends[name]))
         for name, law in laws.items()
@@ -262,6 +266,7 @@ class Tuned:
     """A rival: its best rate on validation images and other runs, and every rate's test errors on the judged runs."""
 
     learning_rate: float
+    validation: float
     errors: Float[Tensor, " runs"]
     all_errors: Float[Tensor, "runs rates"]
 
@@ -293,6 +298,8 @@ def tune_rivals(
                     schedule=schedule,
                 )
                 found.append(evaluate(sampled.call, trained, *images)[1])
-            best = found[0].mean(dim=0).argmin()
-            rivals[name, momentum] = Tuned(learning_rates[best].item(), found[1][:, best], found[1])
+            lowest, best = found[0].mean(dim=0).min(dim=0)
+            rivals[name, momentum] = Tuned(
+                learning_rates[best].item(), lowest.item(), found[1][:, best], found[1]
+            )
     return rivals

@@ -54,13 +54,13 @@ def additive_extreme(eigenvalue: float, noise: float, size: int | float) -> floa
     eigenvalue
         Largest eigenvalue λ of the full matrix, or the smallest, if negative.
     noise
-        P σ²: number of rows times the variance of an entry over single samples.
+        d σ²: number of rows times the variance of an entry over single samples.
     size
         Effective batch size b.
 
     Returns
     -------
-    λ + Pσ²/(bλ) where λ stands out, |λ| > √(Pσ²/b); else the edge ±2√(Pσ²/b) of the semicircle that swallows it.
+    λ + dσ²/(bλ) where λ stands out, |λ| > √(dσ²/b); else the edge ±2√(dσ²/b) of the semicircle that swallows it.
 
     Raises
     ------
@@ -96,15 +96,15 @@ def multiplicative_extreme(eigenvalue: float, bulk_trace: float, dimension: int,
     eigenvalue
         Largest eigenvalue l of the full matrix.
     bulk_trace
-        Sum of all others; each of them is taken to be s = bulk_trace/P.
+        Sum of all others; each of them is taken to be s = bulk_trace/d.
     dimension
-        Number of rows, P.
+        Number of rows, d.
     size
         Effective batch size b.
 
     Returns
     -------
-    l + l·bulk_trace/(b(l − s)) where l > s(1 + √(P/b)); else the edge s(1 + √(P/b))² of Marchenko and Pastur.
+    l + l·bulk_trace/(b(l − s)) where l > s(1 + √(d/b)); else the edge s(1 + √(d/b))² of Marchenko and Pastur.
 
     Raises
     ------
@@ -203,9 +203,9 @@ def curvature_noise(
     n_draws: int = 4,
     generator: torch.Generator | None = None,
 ) -> TraceEstimate:
-    """Estimate Pσ², what `additive_extreme` asks for, at a point: the noise depends on where one is.
+    """Estimate dσ², what `additive_extreme` asks for, at a point: the noise depends on where one is.
 
-    The mean over vectors z of random signs of (mean_i ‖H_i z‖² − ‖Hz‖²)/P, which is (mean_i ‖H_i − H‖²)/P without
+    The mean over vectors z of random signs of (mean_i ‖H_i z‖² − ‖Hz‖²)/d, which is (mean_i ‖H_i − H‖²)/d without
     bias, and its standard error.
     """
     check_at_least("n_draws", n_draws, 2)

@@ -68,6 +68,7 @@ def multiplicative_spectrum(
     (eigenvalues,) = as_floats(eigenvalues=eigenvalues)
     check_not_negative("eigenvalues", eigenvalues)
     check_at_least("size", size, 1)
-    drawn = torch.randn(size, len(eigenvalues), generator=generator, dtype=torch.float64)
-    singular = torch.linalg.svdvals(drawn * eigenvalues.double().sqrt() / size**0.5)
-    return singular.square().flip(0).to(eigenvalues)
+    scales = eigenvalues.double().sqrt() / size**0.5
+    samples = torch.randn(size, len(eigenvalues), generator=generator, dtype=torch.float64) * scales
+    smaller = samples @ samples.T if size < len(eigenvalues) else samples.T @ samples
+    return torch.linalg.eigvalsh(smaller).clamp_min(0).to(eigenvalues)
