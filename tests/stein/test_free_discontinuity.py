@@ -260,7 +260,7 @@ def test_on_a_steep_line_the_relaxed_bound_is_too_high_and_ours_is_not(n_bins, r
 
 
 def test_on_lines_a_refit_finds_the_minimum_and_the_bound_stays_below():
-    lines = torch.stack([stepped_line(seed=seed) for seed in (0, 1, 2)])
+    lines = torch.stack([stepped_line(seed=seed) for seed in (0, 1)])
     exact = [mumford_shah_on_a_line(line, 200.0, 0.3) for line in lines]
     energies = torch.tensor([energy for _, energy in exact], dtype=torch.float64)
     for n_bins, n_iterations, most in ((8, 150, 1.4), (16, 150, 1.4)):
@@ -329,7 +329,7 @@ def test_a_high_price_leaves_no_jump_and_the_smoothing_spline():
     )
     matrix = fidelity * scipy.sparse.eye(100) + 100 * gradient.T @ gradient
     smooth = scipy.sparse.linalg.spsolve(matrix.tocsc(), fidelity * data.numpy().ravel()).reshape(10, 10)
-    found = lifted_mumford_shah(data[None], fidelity, 50.0, n_bins=8, tolerance=1e-2)
+    found = lifted_mumford_shah(data[None], fidelity, 50.0, n_bins=8, tolerance=2e-2)
     assert not find_jumps(found.surface[0], math.sqrt(50 / 10)).cells.any()
     assert np.abs(found.surface[0].numpy() - smooth).max() < 0.5 / 8
 
@@ -727,7 +727,7 @@ def test_stein_chooses_among_prices_without_the_truth():
         fidelities=[3.0, 100.0, 1e5],
         boundary_prices=[0.5],
         noise_std=None,
-        n_iterations=150,
+        n_iterations=100,
     )
     assert found.fidelity == 100
     assert found.sure.shape == (3, 1)
