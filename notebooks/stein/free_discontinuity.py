@@ -642,6 +642,9 @@ lab.glue("correlated-missed", correlated_largest["missed"].mean(), ".1f", "%")
 
 # %% [markdown]
 # At the largest size the border has {glue:text}`correlated-false` false and {glue:text}`correlated-missed` missed cells.
+# The data sets differ much in this, and they are few; {doc}`the ledger </book/ledger>` tells over how many seeds the row
+# holds.
+#
 # The risk does not fall with more points: a smooth wave of noise is a smooth surface, and a range that does not
 # shrink with the cells does not average out. And SURE believes that neighbours are independent. The nearest neighbour
 # of a point has nearly the same smooth noise, so the estimate of $\sigma$ sees the independent part alone, and
