@@ -426,8 +426,9 @@ def test_the_rate_is_chosen_by_validation_on_the_tuning_problems_only(grid):
 
 def test_critical_rates_are_those_of_the_minima(grid):
     split, grid = grid
-    rates = experiment.critical_rates(DiagonalNetwork(), grid, split.train.inputs, 1)
+    rates = experiment.critical_rates(DiagonalNetwork(), grid, split.train.inputs, 1, n_tuning=1)
     assert rates[:, 2].isnan().all()
+    assert rates[0].isnan().all()
     expected = critical_learning_rate(
         DiagonalNetwork().gram(grid.descent.parameters, split.train.inputs)[1, 0]
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.optimize import brentq
 from torch import Tensor
 
 from regularity.dynamics.dynamical_stability.method import (
@@ -45,6 +46,14 @@ def random_designs(n_designs: int, generator: torch.Generator, *, unit: bool) ->
 def growth_beyond_trace(grams: Sequence[Tensor], factor: float = 1.001) -> list[float]:
     """Growth of the mean square, with one sample a step, where the learning rate is just beyond 2/Tr G."""
     return [growth_rate(gram, learning_rate=factor * 2 / gram.trace().item()) for gram in grams]
+
+
+def model_with_a_long_sample(generator: torch.Generator, *, factor: float) -> Float[Tensor, "12 2"]:
+    """Twelve samples in two dimensions, of length one but for the first, which is longer."""
+    rows = torch.randn(12, 2, generator=generator, dtype=torch.float64)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    rows[0] *= factor
+    return rows
 
 
 def frobenius_shares(grams: Sequence[Tensor]) -> list[float]:
@@ -181,15 +190,16 @@ def grams(network: DiagonalNetwork | ReluNetwork, parameters: Parameters, inputs
 
 
 def critical_rates(
-    network: DiagonalNetwork | ReluNetwork, grid: Grid, inputs: Tensor, batch_size: int
+    network: DiagonalNetwork | ReluNetwork, grid: Grid, inputs: Tensor, batch_size: int, n_tuning: int
 ) -> Tensor:
-    """Exact critical learning rate of the minimum that each converged run ended at; NaN for the others."""
+    """Exact critical rate of the minimum where a run ended; NaN where there is none, and for tuning problems."""
     found = torch.full(grid.loss.shape, math.nan, dtype=torch.float64)
-    for place in grid.converged.nonzero().tolist():
-        problem, rate = place
+    for problem, rate in grid.converged.nonzero().tolist():
+        if problem < n_tuning:
+            continue
         parameters = tuple(layer[problem, rate][None, None] for layer in grid.descent.parameters)
         gram = network.gram(parameters, inputs[problem, None])[0, 0]
-        found[problem, rate] = critical_learning_rate(gram, batch_size, n_steps=20)
+        found[problem, rate] = critical_learning_rate(gram, batch_size, n_steps=12)
     return found
 
 
@@ -256,15 +266,15 @@ def spread_interpolant(
         weights = 2 * (truth + length * direction).abs()  # a² + b² where |a| = |b|
         return gram_matrix(inputs * weights.sqrt())
 
-    low, high = 0.0, 1e3
-    for _ in range(25):
-        middle = (low + high) / 2
-        stable = sharpness(gram(middle)).spectral <= 2 / learning_rate
-        low, high = (middle, high) if stable else (low, middle)
-    error = (low * direction).square().sum() / truth.square().sum()
-    reached = gram(low)
+    def excess(length: float) -> float:
+        return sharpness(gram(length)).spectral.item() - 2 / learning_rate
+
+    length = brentq(excess, 0.0, 1e3, rtol=1e-3) if excess(0.0) < 0 else 0.0
+    reached = gram(length)
     return Interpolant(
-        error.item(), sharpness(reached).spectral.item(), critical_learning_rate(reached, n_steps=20)
+        ((length * direction).square().sum() / truth.square().sum()).item(),
+        sharpness(reached).spectral.item(),
+        critical_learning_rate(reached, n_steps=12),
     )
 
 

@@ -39,8 +39,10 @@ def gram_matrix(jacobian: Float[Tensor, "n p"]) -> Float[Tensor, "n n"]:
 
 def sharpness(gram: Float[Tensor, "*runs n n"]) -> Sharpness:
     """Trace, Frobenius norm and largest eigenvalue of the Hessian at global minima, from their Gram matrices."""
-    gram, scale = _scaled(gram)
-    eigenvalues = scale[..., None] * torch.linalg.eigvalsh(gram).clamp_min(0)
+    gram, scale, rounding = _scaled(gram)
+    eigenvalues = torch.linalg.eigvalsh(gram)
+    _check_spectrum(eigenvalues, rounding)
+    eigenvalues = scale[..., None] * eigenvalues.clamp_min(0)
     return Sharpness(eigenvalues.sum(-1), torch.linalg.vector_norm(eigenvalues, dim=-1), eigenvalues[..., -1])
 
 
@@ -85,10 +87,9 @@ def second_moment_step(
     _check_step(learning_rate, batch_size)
     if moment.shape != (jacobian.shape[-1],) * 2:
         raise ValueError(f"moment must be square, one row a column of jacobian; got {tuple(moment.shape)}")
-    limit = (LARGEST**0.5 / (1 + learning_rate)) ** 0.5
-    for name, values in (("moment", moment), ("jacobian", jacobian)):
-        if not float(values.abs().max()) <= limit:
-            raise ValueError(f"{name} must have entries up to {limit:.0e}; got {values.abs().max():g}")
+    check_squares("moment", moment)
+    if not learning_rate * float(jacobian.double().square().max()) < LARGEST**0.5:
+        raise ValueError(f"learning_rate times the squares of jacobian must be below {LARGEST**0.5:g}")
     dtype, moment, jacobian = moment.dtype, moment.double(), jacobian.double()
     return _step(moment, jacobian, learning_rate, batch_size).to(dtype)
 
@@ -240,30 +241,33 @@ def _largest(product: Callable[[Tensor], Tensor], start: Tensor, n_steps: int) -
 
 def _coordinates(gram: Tensor) -> tuple[Tensor, Tensor, float]:
     """Gradients in the eigenvectors of G with positive eigenvalues, those, and the scale taken out of both."""
-    rounding = 0.0 if gram.dtype == torch.float64 else 10 * len(gram) * torch.finfo(torch.float32).eps
-    gram, scale = _scaled(gram)
+    gram, scale, rounding = _scaled(gram)
     if gram.ndim != 2:
         raise ValueError(f"gram must be one matrix; got shape {tuple(gram.shape)}")
     eigenvalues, vectors = torch.linalg.eigh(gram.cpu())
+    _check_spectrum(eigenvalues, rounding)
     kept = eigenvalues > max(1e-10, rounding) * eigenvalues[-1].clamp_min(0)
     eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
     return vectors * (len(gram) * eigenvalues).sqrt(), eigenvalues, scale.item()
 
 
-def _scaled(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """A Gram matrix in double precision with a largest entry of 1, and that entry."""
+def _scaled(gram: Tensor) -> tuple[Tensor, Tensor, float]:
+    """A Gram matrix in double precision with a largest entry of 1, that entry, and how much rounding may be in it."""
     (gram,) = as_floats(gram=gram)
     if gram.ndim < 2 or gram.shape[-1] != gram.shape[-2]:
         raise ValueError(f"gram must be square; got shape {tuple(gram.shape)}")
-    rounding = gram.shape[-1] * torch.finfo(gram.dtype).eps
+    rounding = 10 * gram.shape[-1] * torch.finfo(gram.dtype).eps
     gram = gram.double()
     scale = gram.abs().amax(dim=(-2, -1))
     gram = gram / torch.where(scale > 0, scale, 1.0)[..., None, None]
-    if float((gram - gram.mT).abs().max()) > 10 * rounding:
+    if float((gram - gram.mT).abs().max()) > rounding:
         raise ValueError("gram must be symmetric")
-    if float(torch.linalg.eigvalsh(gram).min()) < -10 * rounding:
+    return (gram + gram.mT) / 2, scale, rounding
+
+
+def _check_spectrum(eigenvalues: Tensor, rounding: float) -> None:
+    if float(eigenvalues.min()) < -rounding:
         raise ValueError("gram must be positive semidefinite")
-    return (gram + gram.mT) / 2, scale
 
 
 def _check_step(learning_rate: float, batch_size: int | float) -> None:
