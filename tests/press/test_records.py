@@ -25,6 +25,7 @@ def keep(chapter, parameters, verdicts, device=CPU) -> Run:
     """Store a finished run with these verdicts, as if it had been executed."""
     claims = [
         {"claim": text, "source": "paper", "measured": 1.0, "error": 0.5, "unit": "m", "verdict": verdict}
+        | dict.fromkeys(("paper", "rule", "kind", "revised", "reason"), "")
         for text, verdict in zip(CLAIMS, verdicts, strict=True)
     ]
     run = Run(chapter, parameters, chapter.root / "runs")

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from regularity.lab.claims import claims_of
 from regularity.press import digests
 from regularity.press.errors import BookError, nearest, one_line
 from regularity.press.files import read_yaml
 from regularity.press.parameters import Parameter, parameters_in
 from regularity.press.percent import SourceCell, read_cells
+from regularity.press.shapes import CLAIM, CODE_CELL, NOTEBOOK, fits
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -40,7 +42,10 @@ def find_root(start: Path | None = None) -> Path:
     BookError
         If there is none.
     """
-    here = (start or Path.cwd()).resolve()
+    try:
+        here = (start or Path.cwd()).resolve()
+    except FileNotFoundError:
+        raise BookError("the working directory is gone: change to one that is there") from None
     for folder in (here, *here.parents, Path(__file__).resolve().parents[3]):
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
             return folder
@@ -143,17 +148,43 @@ class Pair:
         """
         try:
             notebook = json.loads(self.notebook.read_text(encoding="utf-8"))
-            if not isinstance(notebook["cells"], list) or not isinstance(notebook["metadata"], dict):
-                raise TypeError
         except FileNotFoundError:
             return None
         except OSError as error:
             raise BookError(f"cannot read {self.notebook}: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
+            notebook = None
+        if not fits(notebook, NOTEBOOK) or not all(
+            fits(cell, CODE_CELL) for cell in notebook["cells"] if cell["cell_type"] == "code"
+        ):
             raise BookError(
                 f"{self.notebook} is no notebook; remove it, and `regularity execute` makes it anew"
-            ) from None
+            )
         return notebook
+
+    def claims(self) -> list[dict[str, Any]]:
+        """Read the claims of the executed notebook.
+
+        Returns
+        -------
+        As `claims_of` gives them; none where there is no notebook yet.
+
+        Raises
+        ------
+        BookError
+            If the file is no notebook, or its claims are none that this version writes.
+        """
+        executed = self.executed()
+        try:
+            claims = [] if executed is None else claims_of(executed)
+        except TypeError:
+            claims = [None]
+        if not fits(claims, [CLAIM]):
+            raise BookError(
+                f"{self.notebook} holds claims as this version does not write them: `regularity execute --force` "
+                "makes it anew"
+            )
+        return claims
 
     def digest(self) -> str:
         """Tell the version of the page: its code, and all of this package that it reaches.
@@ -295,7 +326,8 @@ def all_pairs(root: Path | None = None) -> list[Pair]:
     """
     root = find_root() if root is None else root
     order = {entry: position for position, entry in enumerate(_listed_entries(root))}
-    entries = [f"notebooks/{path.parent.name}/{path.stem}" for path in (root / "notebooks").glob("*/*.py")]
+    sources = (root / "notebooks").glob("*/[!.]*.py")  # an editor's locks and copies begin with a dot
+    entries = [f"notebooks/{path.parent.name}/{path.stem}" for path in sources]
     entries += [HOW_FAST] if (root / f"{HOW_FAST}.py").is_file() else []
     entries.sort(key=lambda entry: (order.get(entry, len(order)), entry))
     return [Pair(root, entry) if _is_plain_page(entry) else Chapter(root, entry) for entry in entries]

@@ -1,6 +1,7 @@
 """`regularity`: a thin command line over papermill, for the chapters of this book."""
 # ruff: noqa: E402 (an interrupt is met before anything else is imported)
 
+import errno
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ INTERRUPTED = 130
 if (
     os.path.basename(sys.argv[0]) == "regularity"
     and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    and "multiprocessing.spawn"
+    not in sys.modules  # a worker of a sweep imports this too; its parent sees to it
 ):
     signal.signal(signal.SIGINT, _end)  # until the rest is imported: an exception would be a long traceback
 
@@ -27,7 +30,7 @@ from typing import Any
 import click
 
 from regularity.press.chapters import Chapter, all_chapters, all_pairs, find_chapter, find_pair, find_root
-from regularity.press.errors import BookError
+from regularity.press.errors import BookError, one_line
 from regularity.press.parameters import check_device, read_parameters
 
 FIRST_FRESH_SEED = 101  # far from the seeds that anybody tries while a chapter is written
@@ -48,6 +51,12 @@ class Tool(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted; the same command goes on with what is left to do", err=True)
             context.exit(INTERRUPTED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever read has enough; click ends in silence
+                raise
+            raise BookError(
+                f"{error.filename or 'cannot write'}: {error.strerror or one_line(error)}"
+            ) from None
 
 
 @click.group(
@@ -217,6 +226,8 @@ def sweep(
 
     found = find_chapter(chapter)
     fixed = read_parameters(found, pairs, file)
+    swept = {entry.partition("=")[0]: "--over" for entry in over}
+    _refuse_both(pairs, swept | ({"seed": "--seeds"} if seeds else {}))
     settings = sweeps.expand_grid(found, fixed, over, range(seeds) if seeds else None)
     chosen = [Run(found, setting, _store(runs)) for setting in settings]
     failures = _run_all(chosen, workers, scheduler)
@@ -238,7 +249,9 @@ def sweep(
 @click.option(
     "--seeds", type=click.IntRange(1), help="How many fresh seeds; 5 by default, 1 with a parameter file."
 )
-@click.option("--first-seed", type=click.IntRange(0), default=FIRST_FRESH_SEED, show_default=True)
+@click.option(
+    "--first-seed", type=click.IntRange(0), help=f"The others follow; {FIRST_FRESH_SEED} by default."
+)
 @click.option(
     "--stale", is_flag=True, help="Record again what was recorded of an older version, and only that."
 )
@@ -249,7 +262,7 @@ def record(
     file: str | None,
     runs: Path | None,
     seeds: int | None,
-    first_seed: int,
+    first_seed: int | None,
     stale: bool,
     workers: int | None,
     scheduler: str | None,
@@ -262,8 +275,10 @@ def record(
     from regularity.press.files import check_writable
     from regularity.press.runs import Run
 
-    if stale and (pairs or file or seeds):
-        raise BookError("--stale takes sizes and seeds from the records: it excludes -p, -f and --seeds")
+    if stale and (pairs or file or seeds or first_seed is not None):
+        raise BookError(
+            "--stale takes sizes and seeds from the records: it excludes -p, -f, --seeds and --first-seed"
+        )
     if not stale and len(chapters) != 1:
         raise BookError("name one chapter to record, or ask for what is --stale")
     chosen = [find_chapter(name) for name in chapters] or all_chapters()
@@ -273,20 +288,36 @@ def record(
         _record_again(chosen, _store(runs), workers, scheduler)
         return
     fixed = read_parameters(chosen[0], pairs, file)
-    n_seeds = seeds or (1 if file else 5)
-    settings = sweeps.expand_grid(chosen[0], fixed, (), range(first_seed, first_seed + n_seeds))
+    n_seeds, first = seeds or (1 if file else 5), FIRST_FRESH_SEED if first_seed is None else first_seed
+    _refuse_both(pairs, {"seed": "--seeds and --first-seed"})
+    settings = sweeps.expand_grid(chosen[0], fixed, (), range(first, first + n_seeds))
     _record([Run(chosen[0], setting, _store(runs)) for setting in settings], workers, scheduler)
 
 
+def _refuse_both(pairs: Sequence[tuple[str, str]], elsewhere: dict[str, str]) -> None:
+    """Refuse a parameter that is given and varied."""
+    for name in dict(pairs):
+        if name in elsewhere:
+            raise BookError(f"-p {name} and {elsewhere[name]} exclude each other")
+
+
 def _record(runs: list[Any], workers: int | None, scheduler: str | None) -> None:
-    from regularity.press.records import fold_runs
+    from regularity.press.records import fold_runs, kind_of_device
 
     _report_failures(_run_all(runs, workers, scheduler), runs)
-    kept = fold_runs(runs)
-    for number, claim in enumerate(kept["runs"][-1]["claims"]):
-        if claim["verdict"] != "not checked":
-            verdicts = [run["claims"][number]["verdict"] for run in kept["runs"]]
-            click.echo(f"{verdicts.count('reproduced')}/{len(verdicts)} {claim['claim']}")
+    by_device: dict[
+        str, list[Any]
+    ] = {}  # workers of a cluster, or a folder of runs, may be of several machines
+    for run in runs:
+        by_device.setdefault(kind_of_device(run.read()["provenance"]), []).append(run)
+    for device, group in by_device.items():
+        kept = fold_runs(group)
+        if len(by_device) > 1:
+            click.echo(f"on {device}:")
+        for number, claim in enumerate(kept["runs"][-1]["claims"]):
+            if claim["verdict"] != "not checked":
+                verdicts = [run["claims"][number]["verdict"] for run in kept["runs"]]
+                click.echo(f"{verdicts.count('reproduced')}/{len(verdicts)} {claim['claim']}")
     click.echo(runs[0].chapter.records)
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,7 +248,10 @@ def execute_notebook(
 
     with scratch_folder() as scratch:
         given, made = scratch / "given.ipynb", scratch / "made.ipynb"
-        given.write_text(notebook, encoding="utf-8")
+        try:
+            given.write_text(notebook, encoding="utf-8")
+        except OSError as error:
+            raise BookError(f"cannot write {given}: {error.strerror}") from None
         options: dict[str, Any] = {"kernel_name": "python3", "progress_bar": sys.stderr.isatty()}
         options["config"] = Config(ConnectionFileMixin={"connection_file": str(scratch / "kernel.json")})
         # papermill's own `cwd` would move this process.
@@ -259,7 +263,9 @@ def execute_notebook(
             first = f"__import__('sys').path.insert(0, {str(package)!r})"
             options["extra_arguments"].append(f"--IPKernelApp.exec_lines={first}")
         # It says that it cannot read each annotation with a sign in it; this book reads parameters itself.
-        logging.getLogger("papermill").setLevel(logging.ERROR)
+        # What goes wrong is told by what is raised below; an interrupt leaves tasks that asyncio would mourn.
+        for name in ("papermill", "traitlets", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             papermill.execute_notebook(given, made, dict(parameters or {}), **options)
         except papermill.PapermillExecutionError as error:
@@ -268,6 +274,13 @@ def execute_notebook(
         except DeadKernelError:
             reason = "its kernel died, as one does that runs out of memory"
             raise RunFailedError(reason, reason, _text_of(made)) from None
+        except OSError as error:  # the disk with the temporary folder is full, for one
+            raise BookError(f"cannot execute in {scratch}: {one_line(error)}") from None
+        except (
+            Exception
+        ) as error:  # Jupyter's own ways not to find a kernel, to start one, or to hear from it
+            reason = f"its kernel did not start: {one_line(error)}"
+            raise RunFailedError(reason, traceback.format_exc(), _text_of(made)) from None
         finally:
             _end_kernel(scratch)
         return _text_of(made)

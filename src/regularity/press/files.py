@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from regularity.press.errors import BookError
+from regularity.press.errors import BookError, one_line
 
 UNFINISHED = ".unfinished"
 
@@ -33,6 +34,7 @@ def replace_file(path: Path, text: str) -> None:
         If it cannot be written.
     """
     unfinished = None
+    sweep(path.parent, f".{path.name}-*{UNFINISHED}")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}{_owner()}", suffix=UNFINISHED, dir=path.parent)
         unfinished = Path(name)
@@ -72,6 +74,7 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> bool:
     unfinished = None
     try:
         make_folder(folder.parent)
+        sweep(folder.parent, f".{folder.name}-*{UNFINISHED}")
         unfinished = Path(
             tempfile.mkdtemp(prefix=f".{folder.name}{_owner()}", suffix=UNFINISHED, dir=folder.parent)
         )
@@ -92,6 +95,18 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> bool:
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)
     return True
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder at once for whoever looks, then its files; nothing happens where there is none."""
+    aside = folder.with_name(f".{folder.name}{_owner()}{secrets.token_hex(4)}{UNFINISHED}")
+    try:
+        os.rename(folder, aside)
+    except FileNotFoundError:
+        return  # or somebody else was faster
+    except OSError as error:
+        raise BookError(f"cannot remove {folder}: {error.strerror}") from None
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def make_folder(folder: Path) -> None:
@@ -126,6 +141,7 @@ def check_writable(folder: Path) -> None:
     """
     try:
         make_folder(folder)
+        sweep(folder, f".probe-*{UNFINISHED}")
         with tempfile.NamedTemporaryFile(dir=folder, prefix=f".probe{_owner()}", suffix=UNFINISHED) as probe:
             probe.write(b"0")
     except OSError as error:
@@ -135,9 +151,13 @@ def check_writable(folder: Path) -> None:
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Give a temporary folder that goes with its user; one whose user was killed goes with the next call."""
-    sweep(Path(tempfile.gettempdir()), "regularity-*")
-    with tempfile.TemporaryDirectory(prefix=f"regularity{_owner()}", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    try:
+        sweep(Path(tempfile.gettempdir()), "regularity-*")
+        folder = tempfile.TemporaryDirectory(prefix=f"regularity{_owner()}", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise BookError(f"no temporary folder can be made: {one_line(error)}") from None
+    with folder as name:
+        yield Path(name)
 
 
 def sweep(folder: Path, pattern: str) -> None:
@@ -220,9 +240,11 @@ def read_yaml(text: str) -> Any:
     Raises
     ------
     yaml.YAMLError
-        If it is not YAML, or has aliases.
+        If it is not YAML, has aliases, or a tag that its value does not fit.
     """
     try:
         return yaml.load(text, _Loader)
-    except (ValueError, RecursionError) as error:
-        raise yaml.YAMLError(str(error)) from None
+    except yaml.YAMLError:
+        raise
+    except Exception as error:  # whatever a tag such as !!bool or !!timestamp makes of a value that is none
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from None

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regularity.lab.claims import claims_of
 from regularity.press.chapters import Chapter, all_chapters
 from regularity.press.errors import BookError
+from regularity.press.shapes import RECORD, fits
 
 OLDER = " (older version)"
-RECORD_KEYS = ("size", "digest", "command", "date", "device", "parameters", "runs")
 
 
 def ledger_rows(root: Path | None = None) -> list[dict[str, Any]]:
@@ -29,7 +28,7 @@ def ledger_rows(root: Path | None = None) -> list[dict[str, Any]]:
     rows = []
     for chapter in all_chapters(root):
         records, digest = read_records(chapter), chapter.digest()
-        for claim in claims_of(chapter.executed() or {"cells": []}):
+        for claim in chapter.claims():
             row = {"part": chapter.part, "chapter": chapter.name, **claim}
             del row["cell"]
             row["held_over_seeds"] = held_over_seeds(records, claim["claim"], digest)
@@ -51,17 +50,16 @@ def read_records(chapter: Chapter) -> list[dict[str, Any]]:
         If the file is no list of records.
     """
     try:
-        records = json.loads(chapter.records.read_text(encoding="utf-8"))["records"]
-        for record in records if isinstance(records, list) else [{}]:
-            if not set(RECORD_KEYS) <= set(record) or not record["runs"]:
-                raise KeyError
+        content = json.loads(chapter.records.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
     except OSError as error:
         raise BookError(f"cannot read {chapter.records}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise BookError(f"{chapter.records} must hold records as `regularity record` writes them") from None
-    return records
+    except ValueError:
+        content = None
+    if not fits(content, {"records": [RECORD]}) or not all(record["runs"] for record in content["records"]):
+        raise BookError(f"{chapter.records} must hold records as `regularity record` writes them")
+    return content["records"]
 
 
 def is_on_gpu(record: Mapping[str, Any]) -> bool:

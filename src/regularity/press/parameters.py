@@ -49,7 +49,7 @@ class Parameter:
         """
         annotation = ast.parse(self.type, mode="eval").body
         if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value).endswith("Literal"):
-            return tuple(ast.literal_eval(ast.Tuple(_entries(annotation.slice), ast.Load())))
+            return _literals(annotation)
         listed = re.match(r'"[^"]*"(?:,? or "[^"]*"|, "[^"]*")+', self.help)
         words = tuple(re.findall('"([^"]*)"', listed[0])) if listed else ()
         return words if self.type == "str" and self.default in words and self.name != "device" else None
@@ -101,11 +101,13 @@ class Parameter:
         ValueError
             If it is of another type, not finite, or none of the choices.
         """
+        choices = self.choices
         try:
             checked = _checked(value, ast.parse(self.type, mode="eval").body, self.default)
         except TypeError:
+            if choices is not None and self.type != "str":
+                raise ValueError(f"must be one of {', '.join(map(repr, choices))}; got {value!r}") from None
             raise ValueError(self._demand(value)) from None
-        choices = self.choices
         if choices is not None and checked not in choices:
             raise ValueError(f"must be one of {', '.join(map(repr, choices))}; got {value!r}")
         if self.name == "seed" and checked < 0:
@@ -119,12 +121,15 @@ class Parameter:
         return f"must be {wanted}{written}; got {value!r}"
 
 
-def _entries(node: ast.expr) -> list[ast.expr]:
-    return node.elts if isinstance(node, ast.Tuple) else [node]
+def _literals(annotation: ast.Subscript) -> tuple[Any, ...]:
+    """The values of a `Literal`."""
+    inner = annotation.slice
+    entries = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    return tuple(ast.literal_eval(ast.Tuple(entries, ast.Load())))
 
 
 def _may_be_none(type_name: str) -> bool:
-    return "None" in re.split(r"[ |]+", type_name)
+    return "None" in re.split(r"[ |]+", type_name) or type_name.startswith("Optional[")
 
 
 def _kinds(entries: list[Any] | None) -> tuple[str, ...]:
@@ -144,8 +149,12 @@ def _checked(value: Any, annotation: ast.expr, default: Any) -> Any:
             except TypeError:
                 return _checked(value, right, default)
         case ast.Name(id="float") if isinstance(value, int | float) and not isinstance(value, bool):
-            if math.isfinite(value):
-                return float(value)
+            try:
+                number = float(value)
+            except OverflowError:  # of a whole number of hundreds of digits
+                raise TypeError(value) from None
+            if math.isfinite(number):
+                return number
         case ast.Name(id="int" | "bool" | "str" as name) if type(value).__name__ == name:
             return value
         case ast.Name(id="list") if isinstance(value, list):
@@ -156,7 +165,10 @@ def _checked(value: Any, annotation: ast.expr, default: Any) -> Any:
         case ast.Subscript(value=ast.Name(id="list"), slice=inner) if isinstance(value, list):
             return [_checked(entry, inner, (default or [None])[0]) for entry in value]
         case ast.Subscript(value=ast.Name(id="Literal") | ast.Attribute(attr="Literal")):
-            return value
+            if any(value == choice and type(value) is type(choice) for choice in _literals(annotation)):
+                return value
+        case ast.Subscript(value=ast.Name(id="Optional") | ast.Attribute(attr="Optional"), slice=inner):
+            return value if value is None else _checked(value, inner, default)
     raise TypeError(value)
 
 
@@ -166,7 +178,7 @@ def parameters_in(source: str) -> dict[str, Parameter]:
     Parameters
     ----------
     source
-        The cell: one assignment of a literal a parameter, with a comment each.
+        The cell: one assignment of a literal a parameter, with a comment each, and nothing else.
 
     Returns
     -------
@@ -177,7 +189,7 @@ def parameters_in(source: str) -> dict[str, Parameter]:
     SyntaxError
         If the cell is not Python.
     ValueError
-        If a parameter is no literal.
+        If a parameter is no literal, or a line assigns none.
     """
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     tree = ast.parse(source, "the cell tagged parameters")
@@ -186,20 +198,25 @@ def parameters_in(source: str) -> dict[str, Parameter]:
     }
     found = {}
     for node in tree.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and node.value is not None:
-            try:
-                default = ast.literal_eval(node.value)
-            except (ValueError, TypeError):
-                raise ValueError(
-                    f"{target.id} must be a plain literal; got {ast.unparse(node.value)}"
-                ) from None
-            annotation = getattr(node, "annotation", None)
-            if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-                annotation = ast.parse(annotation.value, mode="eval").body  # written as a string
-            type_name = ast.unparse(annotation).replace("'", '"') if annotation else type(default).__name__
-            told = comments.get(node.end_lineno, comments.get(node.lineno, ""))
-            found[target.id] = Parameter(target.id, type_name, default, told)
+        match node:
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value, annotation=annotation):
+                pass
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                annotation = None
+            case ast.Expr(value=ast.Constant(value=str())) | ast.Import() | ast.ImportFrom():
+                continue  # a docstring, or the import of what annotations name
+            case _:
+                line = ast.unparse(node).split("\n")[0]
+                raise ValueError(f"its parameters must be lines `name: type = literal`; got {line!r}")
+        try:
+            default = ast.literal_eval(value)
+        except (ValueError, TypeError):
+            raise ValueError(f"{name} must be a plain literal; got {ast.unparse(value)}") from None
+        if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+            annotation = ast.parse(annotation.value, mode="eval").body  # written as a string
+        type_name = ast.unparse(annotation).replace("'", '"') if annotation else type(default).__name__
+        told = comments.get(node.end_lineno, comments.get(node.lineno, ""))
+        found[name] = Parameter(name, type_name, default, told)
     return found
 
 
@@ -319,6 +336,8 @@ def check_device(parameters: Mapping[str, Any]) -> None:
         If the device is not there.
     """
     name = parameters.get("device", "auto")
+    if name == "meta":  # torch's device for tensors without numbers
+        raise BookError("device must be one that computes; got 'meta'")
     if name not in ("auto", "cpu"):
         from regularity.lab.session import resolve_device
 

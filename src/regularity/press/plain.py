@@ -700,7 +700,7 @@ def _gallery(piece: _Piece, place: _Place) -> str:
     items = []
     for chapter in all_chapters(book.root):
         if chapter.part == piece.argument:
-            verdicts = summarise_verdicts(claims_of(chapter.executed() or {"cells": []}))
+            verdicts = summarise_verdicts(chapter.claims())
             items.append(f"- {_link(chapter.title, book.address(chapter.entry))}: {verdicts}")
     if not items:
         raise place.copy.error(f"no chapters in part {piece.argument!r}")

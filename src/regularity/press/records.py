@@ -38,9 +38,14 @@ def fold_runs(runs: Sequence[Run]) -> dict[str, Any]:
     ------
     BookError
         If the records cannot be read or written.
+    ValueError
+        If the runs are of several kinds of device: a record has one.
     """
     chapter = runs[0].chapter
     kept = [run.read() for run in runs]
+    devices = {kind_of_device(result["provenance"]) for result in kept}
+    if len(devices) > 1:
+        raise ValueError(f"runs must be of one kind of device; got {', '.join(sorted(devices))}")
     newest = max((result["provenance"] for result in kept), key=lambda provenance: provenance["date"])
     parameters = _without(runs[0].parameters, "seed")
     record = {
@@ -159,8 +164,12 @@ def record_command(chapter: Chapter, parameters: Mapping[str, Any], seeds: Itera
 
 def _subject(record: Mapping[str, Any]) -> str:
     """What a record is about, whatever its version."""
-    device = record["device"] if is_on_gpu(record) else "CPU"
-    return as_json([record["size"], device, dict(sorted(record["parameters"].items()))])
+    return as_json([record["size"], kind_of_device(record), dict(sorted(record["parameters"].items()))])
+
+
+def kind_of_device(record: Mapping[str, Any]) -> str:
+    """Say on what a run or a record was made: a GPU by its name, any CPU as "CPU"."""
+    return record["device"] if is_on_gpu(record) else "CPU"
 
 
 def _without(parameters: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 import threading
@@ -28,7 +27,8 @@ from regularity.press import digests
 from regularity.press.chapters import Chapter
 from regularity.press.errors import BookError, one_line
 from regularity.press.execution import RunFailedError, as_text, execute_notebook
-from regularity.press.files import UNFINISHED, check_writable, sweep, write_folder
+from regularity.press.files import UNFINISHED, check_writable, remove_folder, sweep, write_folder
+from regularity.press.shapes import CLAIM, PROVENANCE, fits
 
 PACKAGES = ("regularity", "torch", "numpy", "scipy", "scikit-learn", "scikit-image", "papermill")
 
@@ -71,10 +71,10 @@ class Run:
         """Whether it is kept, whole: one that cannot be read is absent, and is done again."""
         try:
             self.read()
-            json.loads((self.folder / f"{self.chapter.name}.ipynb").read_text(encoding="utf-8"))
+            notebook = self._json(f"{self.chapter.name}.ipynb")
         except (OSError, ValueError):
             return False
-        return True
+        return isinstance(notebook, dict)
 
     @property
     def command(self) -> str:
@@ -98,7 +98,14 @@ class Run:
 
     def execute(self, folder: Path | None = None) -> dict[str, Any]:
         """Execute it in this process; the rest as for `execute_run`."""
-        return execute_run(as_text(self.chapter.cells), self.parameters, self.chapter.package, folder)
+        return execute_run(*self.task, folder)
+
+    @property
+    def task(self) -> tuple[str, dict[str, Any], Path, str]:
+        """What `execute_run` takes, but for the folder: the notebook, parameters, package and device."""
+        declared = self.chapter.parameters.get("device")
+        device = self.parameters.get("device", "auto" if declared is None else declared.default)
+        return as_text(self.chapter.cells), dict(self.parameters), self.chapter.package, str(device)
 
     def store(self, result: Mapping[str, Any]) -> None:
         """Keep what `execute_run` returned: all of it, or nothing.
@@ -133,7 +140,7 @@ class Run:
             "provenance.json": as_json(provenance),
         }
         if self.folder.is_dir() and not self.done:  # cut off by a loss of power, before files were synced
-            _remove(self.folder)
+            remove_folder(self.folder)
         write_folder(self.folder, files)
 
     def fail(self, failure: RunFailedError) -> Path:
@@ -154,7 +161,7 @@ class Run:
             If it cannot be written.
         """
         kept = self.folder.parent / "failed" / self.folder.name
-        _remove(kept)
+        remove_folder(kept)
         files = {f"{self.chapter.name}.ipynb": failure.notebook, "traceback.txt": failure.traceback + "\n"}
         write_folder(kept, files)
         return kept
@@ -171,14 +178,21 @@ class Run:
         OSError, ValueError
             If it is not there, or not whole.
         """
-        return {
-            name: json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
-            for name in ("claims", "provenance")
-        }
+        kept = {name: self._json(f"{name}.json") for name in ("claims", "provenance")}
+        if not fits(kept, {"claims": [CLAIM], "provenance": PROVENANCE}):
+            raise ValueError(f"{self.folder} holds no run as this version writes it")
+        return kept
+
+    def _json(self, name: str) -> Any:
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
 
 def execute_run(
-    notebook: str, parameters: Mapping[str, Any], package: Path | None = None, folder: Path | None = None
+    notebook: str,
+    parameters: Mapping[str, Any],
+    package: Path | None = None,
+    device: str = "auto",
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Execute a notebook, given and returned as text: it may happen on another machine, which shares no disk.
 
@@ -190,6 +204,8 @@ def execute_run(
         Injected after the cell tagged `parameters`.
     package
         The folder out of which it imports this package, where this machine has it; else the installed one is used.
+    device
+        What it says of the device, given or by default.
     folder
         Where it runs, where this machine has it: parameters may be paths. Else in an empty folder that vanishes.
 
@@ -219,7 +235,7 @@ def execute_run(
         "claims": claims_of(json.loads(executed)),
         "seconds": round(seconds, 1),
         "peak_memory_mib": round(peak[0] / 2**20),
-        "device": device_name(str(parameters.get("device", "auto"))),
+        "device": device_name(device),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
     }
@@ -276,7 +292,7 @@ def device_name(device: str) -> str:
     Parameters
     ----------
     device
-        "auto", "cpu", "cuda", ...
+        "auto", "cpu", "cuda", "cuda:1", ...
 
     Returns
     -------
@@ -284,7 +300,7 @@ def device_name(device: str) -> str:
     """
     cpu = f"CPU, {platform.machine()}, {n_cores()} cores"
     drivers = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA's, Windows' and AMD's GPUs
-    if device == "cpu" or (
+    if device.partition(":")[0] == "cpu" or (
         device == "auto" and sys.platform == "linux" and not any(map(os.path.exists, drivers))
     ):
         return cpu  # without torch, which takes two seconds to import
@@ -292,7 +308,8 @@ def device_name(device: str) -> str:
 
     if device == "auto" and not torch.cuda.is_available():
         return cpu
-    return torch.cuda.getdevice_name(None if device in ("auto", "cuda") else device)
+    chosen = torch.device("cuda" if device == "auto" else device)
+    return torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else str(chosen)
 
 
 def as_json(content: Any) -> str:
@@ -335,11 +352,3 @@ def current_commit(root: Path) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return described if Path(top).resolve() == root.resolve() else None
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder at once for whoever looks, then its files."""
-    if folder.exists():
-        aside = folder.with_name(f".{folder.name}-{platform.node()}-{os.getpid()}-removed{UNFINISHED}")
-        os.rename(folder, aside)
-        shutil.rmtree(aside, ignore_errors=True)

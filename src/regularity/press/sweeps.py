@@ -15,7 +15,7 @@ from typing import Any
 from regularity.lab.estimates import format_measurement, mean
 from regularity.press.chapters import Chapter
 from regularity.press.errors import BookError, one_line
-from regularity.press.execution import RunFailedError, as_text
+from regularity.press.execution import RunFailedError
 from regularity.press.files import replace_file
 from regularity.press.parameters import parse_values, without_defaults
 from regularity.press.runs import Run, execute_run, n_cores
@@ -111,13 +111,12 @@ def run_many(
     from tqdm import tqdm
 
     chapter = runs[0].chapter
-    text, here = as_text(chapter.cells), Path.cwd()
+    here = Path.cwd()
     with _client(min(workers or n_cores(), len(waiting)), scheduler, say) as client:
         futures = {}
         for number, run in waiting.items():
             key = f"{chapter.name}-{run.digest}"
-            call = (execute_run, text, run.parameters, chapter.package, here)
-            futures[client.submit(*call, key=key, retries=1)] = number
+            futures[client.submit(execute_run, *run.task, here, key=key, retries=1)] = number
         finished = as_completed(futures, loop=client.loop)
         for future in tqdm(finished, total=len(futures), desc=chapter.name, file=sys.stderr):
             if future.cancelled():
@@ -141,7 +140,7 @@ def run_many(
 @contextmanager
 def _client(workers: int, scheduler: str | None, say: Callable[[str], None]) -> Iterator[Any]:
     """Open a client of a scheduler, or of a local cluster that ends with it."""
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     for name in ("distributed", "distributed.client"):  # the second has a level of its own
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told by the runs themselves
@@ -149,7 +148,7 @@ def _client(workers: int, scheduler: str | None, say: Callable[[str], None]) -> 
         if scheduler is None:
             n_threads = str(max(1, n_cores() // workers))
             threads = {f"{library}_NUM_THREADS": n_threads for library in ("OMP", "MKL", "OPENBLAS")}
-            cluster = LocalCluster(
+            cluster = _start_cluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 memory_limit=0,
@@ -171,6 +170,23 @@ def _client(workers: int, scheduler: str | None, say: Callable[[str], None]) -> 
         yield client
 
 
+def _start_cluster(**options: Any) -> Any:
+    """Start a local cluster; one that is interrupted half-way is not closed at exit, which dask cannot do."""
+    import atexit
+
+    from distributed import LocalCluster
+    from distributed.deploy import spec
+
+    try:
+        return LocalCluster(**options)
+    except KeyboardInterrupt:
+        atexit.unregister(spec.close_clusters)  # its processes are daemons, and end with this one
+        raise
+    except RuntimeError as error:
+        atexit.unregister(spec.close_clusters)
+        raise BookError(f"no local cluster can be started: {one_line(error)}") from None
+
+
 def _close(client: Any) -> None:
     with suppress(OSError, TimeoutError):  # a scheduler that is gone does not answer
         client.close(timeout=3)
@@ -190,7 +206,7 @@ def _ask_scheduler(address: str) -> int:
 
     try:
         found = asyncio.run(identify())
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:  # whatever a transport makes of an address, or of who answers there
         reason = (
             f"nothing that is one within {PATIENCE:g} s"
             if isinstance(error, TimeoutError)
