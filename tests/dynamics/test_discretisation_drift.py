@@ -11,7 +11,7 @@ from torch import nn
 
 from regularity.dynamics import discretisation_drift as drift
 from regularity.dynamics.discretisation_drift import SCALINGS, Adam, experiment
-from regularity.dynamics.discretisation_drift.experiment import Networks, Replay, World
+from regularity.dynamics.discretisation_drift.experiment import Networks, Replay, Seen, World
 from tests.draws import random, seeded
 
 CURVATURES = torch.tensor([2.0, 0.02], dtype=torch.float64)  # the authors' quadratic
@@ -427,28 +427,28 @@ def test_the_world_is_gymnasium_s_and_marks_new_beginnings():
         seen = world.step(torch.ones(2, 1, dtype=torch.long))
         expected, _, over, _, _ = single.step(1)
         np.testing.assert_allclose(world.observed[1, 0], expected, atol=1e-5)
-        assert seen["goes_on"][1] == float(not over)
-        assert seen["counts"].reshape(-1)[1] == 1
-    assert world.step(torch.ones(2, 1, dtype=torch.long))["counts"].reshape(-1)[1] == 0
+        assert seen.goes_on[1] == float(not over)
+        assert seen.counts[1] == 1
+    assert world.step(torch.ones(2, 1, dtype=torch.long)).counts[1] == 0
 
 
 def test_the_replay_keeps_the_latest_and_draws_whole_steps():
     replay = Replay(3, (2, 1), 1, "cpu")
     for value in range(5):
         full = torch.full((2, 1), float(value))
-        parts = {"rewards": full, "goes_on": full, "counts": full}
-        replay.add(before=full, after=full + 0.5, actions=full.long(), **parts)
-    before, actions, rewards, after, _, _ = replay.draw(50, seeded())
-    assert set(rewards.flatten().tolist()) == {2.0, 3.0, 4.0}
-    torch.testing.assert_close(before[..., 0], rewards)
-    torch.testing.assert_close(after[..., 0], rewards + 0.5)
-    torch.testing.assert_close(actions.float(), rewards)
+        step = Seen(full[..., None], full[..., None] + 0.5, full.long(), full + 1, full + 2, full + 3)
+        replay.add(step)
+    drawn = replay.draw(50, seeded())
+    assert set(drawn.before.flatten().tolist()) == {2.0, 3.0, 4.0}
+    before = drawn.before[..., 0]
+    for column, shift in zip(drawn[1:], (0.5, 0, 1, 2, 3), strict=True):
+        torch.testing.assert_close(column.reshape(2, 50).float(), before + shift)
 
 
 def test_q_learning_beats_chance_and_repeats():
     """The last run's rate is nearly 0: it learns nothing, and always pushes to one side, for ten steps."""
     rates, epsilons = torch.tensor([0.01, 0.01, 0.01, 0.01, 1e-12]), torch.full((5,), 1e-8)
-    options = {"environment": "CartPole-v1", "n_steps": 700, "explore": 300, "seed": 1}
+    options = {"environment": "CartPole-v1", "n_steps": 700, "seed": 1}
     *learned, idle = experiment.deep_q_learning("none", rates, epsilons, **options).tolist()
     assert np.mean(learned) > 25 > 12 > idle
     short = options | {"n_steps": 80}

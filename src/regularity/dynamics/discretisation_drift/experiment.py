@@ -49,7 +49,7 @@ def follow(flow: Flow, start: Tensor, time: float, n_substeps: int) -> Tensor:
 
 
 def principal(loss: Loss, points: Tensor, learning_rate: float) -> Tensor:
-    """The principal flow of a loss at points (runs, d); its real part where a curvature is beyond hλ = 1."""
+    """The principal flow of a loss at points (runs, d); its real part where a curvature is beyond ηλ = 1."""
     return principal_flow(vmap(grad(loss))(points), vmap(hessian(loss))(points), learning_rate).real
 
 
@@ -114,7 +114,7 @@ class Edge(NamedTuple):
     seen
         The steps that were observed.
     curvature
-        hλ at those steps, λ the Hessian's largest eigenvalue, (seen, runs).
+        ηλ at those steps, λ the Hessian's largest eigenvalue, (seen, runs).
     rates
         dE/dt of the principal flow there.
     """
@@ -132,7 +132,7 @@ class Edge(NamedTuple):
 def loss_rate(
     loss: Loss, point: Float[Tensor, " d"], learning_rate: float, n_lanczos: int
 ) -> tuple[float, float]:
-    """Largest hλ, and dE/dt = gᵀ Re c(hH) g of the principal flow, both by one run of Lanczos from g.
+    """Largest ηλ, and dE/dt = gᵀ Re c(ηH) g of the principal flow, both by one run of Lanczos from g.
 
     With Ritz values θ and first components s of their vectors, gᵀ F(H) g ≈ ‖g‖² Σ s² F(θ): Gauss quadrature.
     """
@@ -349,32 +349,44 @@ def accuracy(networks: Networks, images: Float[Tensor, "n d"], labels: Tensor) -
 
 
 class Replay:
-    """What several runs have seen, each in several copies of an environment: a ring of steps."""
+    """What several runs have seen, each in several copies of an environment: a ring of steps, one row a step.
+
+    A row holds the observations before and after, then the reward, whether the episode goes on, and the weight.
+    """
 
     def __init__(self, capacity: int, shape: tuple[int, int], n_features: int, device: Device) -> None:
-        def room(*more: int, **options: object) -> Tensor:
-            return torch.zeros(capacity, *shape, *more, device=device, **options)
+        self.rows = torch.zeros(capacity, *shape, 2 * n_features + 3, device=device)
+        self.actions = torch.zeros(capacity, *shape, dtype=torch.long, device=device)
+        self.sizes, self.n_seen = (n_features, n_features, 1, 1, 1), 0
 
-        self.before, self.after = room(n_features), room(n_features)
-        self.actions, self.rewards = room(dtype=torch.long), room()
-        self.goes_on, self.counts = room(), room()
-        self.n_seen = 0
-
-    def add(self, **parts: Tensor) -> None:
+    def add(self, seen: "Seen") -> None:
         """Keep one step of all runs."""
-        for name, values in parts.items():
-            kept = getattr(self, name)
-            kept[self.n_seen % len(kept)] = values.reshape(kept.shape[1:])
+        place = self.n_seen % len(self.rows)
+        columns = seen.rewards, seen.goes_on, seen.counts
+        one = torch.stack([column.to(self.rows.device) for column in columns], dim=-1)
+        self.rows[place] = torch.cat([seen.before, seen.after, one], dim=-1)
+        self.actions[place] = seen.actions
         self.n_seen += 1
 
-    def draw(self, batch: int, generator: Generator) -> tuple[Tensor, ...]:
-        """A batch for each run: observations, actions, rewards, what came after, whether it goes on, weights."""
-        n_kept, n_runs, n_copies = min(self.n_seen, len(self.actions)), *self.actions.shape[1:]
+    def draw(self, batch: int, generator: Generator) -> "Seen":
+        """A batch for each run."""
+        n_kept, n_runs, n_copies = min(self.n_seen, len(self.rows)), *self.rows.shape[1:3]
         steps = torch.randint(n_kept, (n_runs, batch), generator=generator)
         copies = torch.randint(n_copies, (n_runs, batch), generator=generator)
         where = steps, torch.arange(n_runs)[:, None], copies
-        kept = self.before, self.actions, self.rewards, self.after, self.goes_on, self.counts
-        return tuple(part[where] for part in kept)
+        before, after, *columns = self.rows[where].split(self.sizes, dim=-1)
+        return Seen(before, after, self.actions[where], *(column[..., 0] for column in columns))
+
+
+class Seen(NamedTuple):
+    """Steps of an environment: the weight is 0 where a step only begins the next episode."""
+
+    before: Tensor
+    after: Tensor
+    actions: Tensor
+    rewards: Tensor
+    goes_on: Tensor
+    counts: Tensor
 
 
 class World:
@@ -383,6 +395,10 @@ class World:
     def __init__(self, name: str, n_runs: int, n_copies: int, device: Device, seed: int) -> None:
         import gymnasium
 
+        if name.startswith("MinAtar/"):  # its own package, which must be asked to register
+            from minatar.gym import register_envs
+
+            register_envs()
         own = gymnasium.spec(name).vector_entry_point is not None
         mode = "vector_entry_point" if own else "sync"
         self.copies = gymnasium.make_vec(name, num_envs=n_runs * n_copies, vectorization_mode=mode)
@@ -394,20 +410,16 @@ class World:
     def _inputs(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32)).reshape(*self.shape, -1).to(self.device)
 
-    def step(self, actions: Tensor) -> dict[str, Tensor]:
-        """Act in all copies; what `Replay` keeps. The step after an end only begins anew, and does not count."""
+    def step(self, actions: Tensor) -> Seen:
+        """Act in all copies."""
         before, counts = self.observed, 1 - self.over
         observed, rewards, terminated, truncated, _ = self.copies.step(actions.flatten().numpy())
         self.observed = self._inputs(observed)
-        self.over = torch.from_numpy(terminated | truncated).float().reshape(self.shape)
-        return {
-            "before": before,
-            "after": self.observed,
-            "actions": actions,
-            "rewards": torch.from_numpy(rewards).float(),
-            "goes_on": torch.from_numpy(~terminated).float(),
-            "counts": counts,
-        }
+        self.over, rewards, goes_on = (
+            torch.from_numpy(values).float().reshape(self.shape)
+            for values in (terminated | truncated, rewards, ~terminated)
+        )
+        return Seen(before, self.observed, actions, rewards, goes_on, counts)
 
 
 def deep_q_learning(
@@ -423,42 +435,44 @@ def deep_q_learning(
     batch: int = 32,
     discount: float = 0.99,
     target_every: int = 100,
-    explore: int = 400,
     capacity: int = 100_000,
     device: Device = "cpu",
     steps: Progress = iter,
 ) -> Float[Tensor, " runs"]:
-    """Train Q-networks side by side with Adam; each run's mean reward an episode in its last third."""
+    """Train Q-networks side by side with Adam; each run's mean reward an episode in its last third.
+
+    `capacity` counts what a run may remember, in steps of single copies.
+    """
     n_runs, generator = len(learning_rates), torch.Generator().manual_seed(seed)
     world = World(environment, n_runs, n_copies, device, seed)
     n_features = world.observed.shape[-1]
     networks = Networks(name, [n_features, width, width, world.n_actions], n_runs, device, generator)
     target, target_norm = [layer.detach().clone() for layer in networks.layers], networks.norm.detach()
     adam = Adam(networks.layers, learning_rates.to(device), epsilons.to(device))
-    replay = Replay(min(capacity, n_steps), world.shape, n_features, device)
+    replay = Replay(min(max(capacity // n_copies, 1), n_steps), world.shape, n_features, device)
     earned, ends = torch.zeros(n_runs), torch.ones(n_runs)
     for step in steps(range(n_steps)):
-        # Act: at random with a probability that falls from 1 to 0.05, otherwise by the largest value.
+        # Act: at random, with a probability that falls to 0.05 in the first third; otherwise by the largest value.
         with torch.no_grad():
             best = networks(world.observed).argmax(dim=-1).cpu()
-        at_random = torch.rand(best.shape, generator=generator) < max(0.05, 1 - step / explore)
+        at_random = torch.rand(best.shape, generator=generator) < max(0.05, 1 - 3 * step / n_steps)
         actions = torch.where(
             at_random, torch.randint(world.n_actions, best.shape, generator=generator), best
         )
         seen = world.step(actions)
-        replay.add(**seen)
+        replay.add(seen)
         if step >= n_steps - n_steps // 3:
-            earned += seen["rewards"].reshape(world.shape).sum(dim=1)
+            earned += seen.rewards.sum(dim=1)
             ends += world.over.sum(dim=1)
         if step < 50:
             continue
         # Learn: a step of Adam on the squared error in Bellman's equation.
-        before, acted, rewards, after, goes_on, counts = replay.draw(batch, generator)
+        old = replay.draw(batch, generator)
         with torch.no_grad():
-            ahead = scaled_outputs(target, after, networks.scaling, target_norm).amax(dim=-1)
+            ahead = scaled_outputs(target, old.after, networks.scaling, target_norm).amax(dim=-1)
         networks.update_norm()
-        values = networks(before).gather(-1, acted[..., None])[..., 0]
-        errors = (values - rewards - discount * goes_on * ahead).square() * counts
+        values = networks(old.before).gather(-1, old.actions[..., None])[..., 0]
+        errors = (values - old.rewards - discount * old.goes_on * ahead).square() * old.counts
         adam.step(networks.gradients(errors.mean(dim=1)), networks.norm**networks.scaling.epsilon)
         if step % target_every == 0:
             target, target_norm = [layer.detach().clone() for layer in networks.layers], networks.norm

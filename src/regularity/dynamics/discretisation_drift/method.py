@@ -1,7 +1,7 @@
 """Flows that follow gradient descent, what they say of its step, of games, and of spectral normalisation.
 
 A loss takes a flat point θ of d numbers and gives one number. Points have leading axes for runs side by side. A flow
-is given by its velocity; that of order p passes within O(hᵖ⁺¹) of where a gradient step of length h ends.
+is given by its velocity; that of order p passes within O(ηᵖ⁺¹) of where a gradient step of length η ends.
 """
 
 import math
@@ -34,14 +34,14 @@ def modified_flow(
     points
         Where the velocity is wanted.
     learning_rate
-        The step h of gradient descent.
+        The step η of gradient descent.
     order
-        1, the negative gradient flow −g; 2, implicit gradient regularisation −g − (h/2)Hg, downhill on the loss
-        E + (h/4)‖g‖²; 3, with − h²[H²g/3 + D²g[g, g]/12] as well.
+        1, the negative gradient flow −g; 2, implicit gradient regularisation −g − (η/2)Hg, downhill on the loss
+        E + (η/4)‖g‖²; 3, with − η²[H²g/3 + D²g[g, g]/12] as well.
 
     Returns
     -------
-    The velocity. Over a time h its flow misses the step θ − hg by O(h²), O(h³), O(h⁴).
+    The velocity. Over a time η its flow misses the step θ − ηg by O(η²), O(η³), O(η⁴).
 
     Raises
     ------
@@ -80,7 +80,7 @@ def curvature_drift(loss: Loss, points: Float[Tensor, "*runs d"]) -> Float[Tenso
 def frozen_flow(
     loss: Loss, points: Float[Tensor, "*runs d"], starts: Float[Tensor, "*runs d"], learning_rate: float
 ) -> Float[Tensor, "*runs d"]:
-    """Velocity −g(θ) − (h/2)H(θ)g(θ'): downhill on E(θ) + (h/2) g(θ)ᵀg(θ'), for the one step that starts at θ'.
+    """Velocity −g(θ) − (η/2)H(θ)g(θ'): downhill on E(θ) + (η/2) g(θ)ᵀg(θ'), for the one step that starts at θ'.
 
     Where the drift of a game is no gradient, such a loss exists all the same. As for `modified_flow`.
     """
@@ -124,7 +124,7 @@ def _bend(loss: Loss, point: Tensor, direction: Tensor) -> Tensor:
 def principal_coefficient(
     z: Float[Tensor, "*shape"],
 ) -> Complex[Tensor, "*shape"]:
-    """c(z) = log(1 − z)/z of z = hλ, learning rate times curvature; −1 at z = 0.
+    """c(z) = log(1 − z)/z of z = ηλ, learning rate times curvature; −1 at z = 0.
 
     Real below z = 1. Above, where a step crosses the minimum, the imaginary part is π/z: the flow must turn to change
     sign. The real part is negative up to z = 2 and positive beyond, where gradient descent diverges.
@@ -160,7 +160,7 @@ def principal_coefficient(
 
 
 def principal_flow(gradient: Tensor, hessian: Float[Tensor, "*runs d d"], learning_rate: float) -> Tensor:
-    """Velocity Σ c(hλᵢ)(gᵀuᵢ)uᵢ of the principal flow, over the eigenpairs (λᵢ, uᵢ) of the Hessian.
+    """Velocity Σ c(ηλᵢ)(gᵀuᵢ)uᵢ of the principal flow, over the eigenpairs (λᵢ, uᵢ) of the Hessian.
 
     It gathers all terms of the backward error analysis without derivatives of H. On a quadratic loss it meets
     gradient descent at every step, however large the step.
@@ -168,20 +168,20 @@ def principal_flow(gradient: Tensor, hessian: Float[Tensor, "*runs d d"], learni
     Parameters
     ----------
     gradient
-        One a run, (*runs, d); complex where the point is, as it is on the path of a quadratic loss beyond hλ = 1.
+        One a run, (*runs, d); complex where the point is, as it is on the path of a quadratic loss beyond ηλ = 1.
     hessian
         Symmetric.
     learning_rate
-        The step h of gradient descent.
+        The step η of gradient descent.
 
     Returns
     -------
-    The velocity, (*runs, d): real where the gradient is real and all hλ are below 1, complex otherwise.
+    The velocity, (*runs, d): real where the gradient is real and all ηλ are below 1, complex otherwise.
 
     Raises
     ------
     ValueError
-        If `hessian` is not symmetric, a step is singular (hλ = 1), or something overflows.
+        If `hessian` is not symmetric, a step is singular (ηλ = 1), or something overflows.
 
     References
     ----------
@@ -221,15 +221,15 @@ def drift_adjusted_rate(
     power: float = 1.0,
     largest: float = 5.0,
 ) -> Float[Tensor, "*runs"]:
-    """Learning rate min(2/‖Hĝ‖ᵖ, largest), ĝ = g/‖g‖, against the drift (h²/2)‖Hg‖ of a step.
+    """Learning rate min(2/‖Hĝ‖ᵖ, largest), ĝ = g/‖g‖, against the drift (η²/2)‖Hg‖ of a step.
 
     Parameters
     ----------
     gradient, hessian_gradient
         g and Hg, of the same loss and the same examples.
     power
-        p. At 1 the rate lies at 2/h along the gradient: the edge of stability, not inside. Below 1 the rate is larger
-        where ‖Hĝ‖ is above 1, and it depends on the loss's unit.
+        p. At 1 the rate lies at the edge of stability along the gradient, not inside. Below 1 it is larger where
+        ‖Hĝ‖ is above 1, and depends on the loss's unit.
     largest
         Where the rate is cut, as in the authors' code; also the rate where there is no gradient, or no drift.
 
@@ -294,10 +294,10 @@ def game_drift(
     play: str = "simultaneous",
     n_updates: tuple[int, int] = (1, 1),
 ) -> Drift:
-    """Drift of a round: φ̇ = α(f + own + interaction) passes O(h³) from where a round takes φ in a unit of time.
+    """Drift of a round: φ̇ = α(f + own + interaction) passes O(η³) from where a round takes φ in a unit of time.
 
-    With f and q the players' fields, and α, λ their rates, own = −(α/2m) f_φ f and −(λ/2k) q_ψ q. The first player's
-    interaction is −(λ/2) f_ψ q; the second's is −(α/2) q_φ f in simultaneous play, and +(α/2) q_φ f where it sees the
+    With f and q the players' fields, and α, β their rates, own = −(α/2m) f_φ f and −(β/2k) q_ψ q. The first player's
+    interaction is −(β/2) f_ψ q; the second's is −(α/2) q_φ f in simultaneous play, and +(α/2) q_φ f where it sees the
     first player's new position.
 
     Parameters
@@ -307,7 +307,7 @@ def game_drift(
     first, second
         φ and ψ.
     learning_rates
-        α and λ: how far each moves in a round along its field.
+        α and β: how far each moves in a round along its field.
     play
         "simultaneous", or "alternating" with the first player first.
     n_updates
@@ -349,10 +349,10 @@ def _game_drift(
     f, q = game(first, second)
     _, (f_along_f, q_along_f) = jvp(lambda moved: game(moved, second), (first,), (f,))
     _, (f_along_q, q_along_q) = jvp(lambda moved: game(first, moved), (second,), (q,))
-    (alpha, lamda), (m, k) = rates, n_updates
+    (alpha, beta), (m, k) = rates, n_updates
     return Drift(
-        own=(-alpha / (2 * m) * f_along_f, -lamda / (2 * k) * q_along_q),
-        interaction=(-lamda / 2 * f_along_q, sees * alpha / 2 * q_along_f),
+        own=(-alpha / (2 * m) * f_along_f, -beta / (2 * k) * q_along_q),
+        interaction=(-beta / 2 * f_along_q, sees * alpha / 2 * q_along_f),
     )
 
 
@@ -368,7 +368,7 @@ def play_round(
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, " e"]]:
     """Let each player make its updates, with `cancel` times its interaction drift taken out of its field.
 
-    In terms of losses the first player goes down L₁ − cancel·(λ/2)(∇_ψL₁)ᵀ[∇_ψL₂], the bracket held fixed.
+    In terms of losses the first player goes down L₁ − cancel·(β/2)(∇_ψL₁)ᵀ[∇_ψL₂], the bracket held fixed.
     As for `game_drift`.
     """
     first, second = as_floats(first=first, second=second)
@@ -381,14 +381,14 @@ def play_round(
         drift = _game_drift(game, a, b, learning_rates, sees, n_updates)
         return plain - cancel * drift.interaction[player]
 
-    (alpha, lamda), (m, k) = learning_rates, n_updates
+    (alpha, beta), (m, k) = learning_rates, n_updates
     seen = first
     for _ in range(m):
         first = first + alpha / m * field(0, first, second)
     if sees > 0:
         seen = first
     for _ in range(k):
-        second = second + lamda / k * field(1, seen, second)
+        second = second + beta / k * field(1, seen, second)
     return first, second
 
 
