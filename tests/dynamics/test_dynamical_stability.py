@@ -264,6 +264,16 @@ def test_the_relu_network_has_the_trace_of_its_norm_for_symmetric_inputs():
         assert (getattr(found, kind) <= norms[kind] * (1 + 1e-12)).all()  # the proved upper bounds
 
 
+def test_the_upper_bounds_of_the_relu_network_are_attained():
+    """All neurons alike and tiny: G is aa' times the mean of xx' over the open half, I/2."""
+    frame = 5**0.5 * torch.linalg.qr(random(5, 5)).Q
+    inputs = torch.cat([frame, -frame])[None]
+    layers = 1e-6 * random(1, 1, 1, 5).expand(1, 1, 7, 5), random(1, 1, 7, seed=1)
+    found, norms = sharpness(ReluNetwork(7).gram(layers, inputs)), ReluNetwork(7).norms(layers)
+    for kind, norm in norms.items():
+        torch.testing.assert_close(getattr(found, kind), norm)
+
+
 def test_the_trace_bounds_the_path_norm_and_balance_attains_it():
     network = ReluNetwork(7)
     inner, outer = random(1, 1, 7, 5), random(1, 1, 7, seed=1)
@@ -415,6 +425,12 @@ def test_a_grid_knows_which_runs_are_at_a_minimum(grid):
     assert grid.validation[:, 2].min() > 1e3
 
 
+def test_a_run_that_was_too_short_is_not_at_a_minimum(grid):
+    split, _ = grid
+    run = {"n_steps": 2, "batch_size": 1, "clip": 50.0}
+    assert experiment.run_grid(DiagonalNetwork(), split, [0.05], streams, **run).settled() == []
+
+
 def test_the_rate_is_chosen_by_validation_on_the_tuning_problems_only(grid):
     _, grid = grid
     grid = grid.__class__(
@@ -438,10 +454,13 @@ def test_critical_rates_are_those_of_the_minima(grid):
 def test_a_spread_interpolant_fits_and_is_at_the_edge_of_gradient_descent():
     inputs, truth = random(6, 30, seed=14), torch.zeros(30).double()
     truth[:2] = 1
-    found = experiment.spread_interpolant(inputs, truth, 0.2, seeded(0))
+    found = experiment.spread_interpolant(inputs, truth, 0.2, seeded(0), kind="spectral")
     assert found.spectral == pytest.approx(2 / 0.2, rel=1e-3)
     assert found.critical < 0.2
     assert found.error > 0.1
+    flatter = experiment.spread_interpolant(inputs, truth, 0.2, seeded(0), kind="trace")
+    assert flatter.error < 0.1 * found.error
+    assert flatter.error > 0
 
 
 def test_a_typical_run_of_one_dimension_follows_its_logarithm():

@@ -252,11 +252,17 @@ class Interpolant:
 
 
 def spread_interpolant(
-    inputs: Float[Tensor, "n d"], truth: Float[Tensor, " d"], learning_rate: float, generator: torch.Generator
+    inputs: Float[Tensor, "n d"],
+    truth: Float[Tensor, " d"],
+    learning_rate: float,
+    generator: torch.Generator,
+    *,
+    kind: str,
 ) -> Interpolant:
-    """Move from the truth along the null space of the sample for as long as GD is stable, layers balanced.
+    """Move from the truth along the null space of the sample for as long as a measure of sharpness is at most 2/η.
 
-    The direction is a random one, so that the change is spread over all inputs.
+    The direction is a random one, so that the change is spread over all inputs; the layers are balanced. The measure
+    is that of GD, "spectral", or that of SGD, "trace".
     """
     inputs, truth = inputs.double().cpu(), truth.double().cpu()
     direction = torch.randn(truth.shape, generator=generator, dtype=torch.float64)
@@ -267,7 +273,7 @@ def spread_interpolant(
         return gram_matrix(inputs * weights.sqrt())
 
     def excess(length: float) -> float:
-        return sharpness(gram(length)).spectral.item() - 2 / learning_rate
+        return getattr(sharpness(gram(length)), kind).item() - 2 / learning_rate
 
     length = brentq(excess, 0.0, 1e3, rtol=1e-3) if excess(0.0) < 0 else 0.0
     reached = gram(length)
