@@ -181,10 +181,10 @@ lab.glue("blind", fig)
 # :name: fig-dynamics-blind
 # :alt: Distance to the minimum against the sharpness of the bowl, both logarithmic. The grey curve of the gradient flow falls throughout. Three blue curves fall and then shoot up: SGD with one sample first, then with eight, then gradient descent. A fourth curve, of the ball, rises from nothing where the bowl becomes narrower than the ball.
 #
-# One quadratic in eight dimensions, scaled to every sharpness; learning rate 1/2, 100 steps, a ball of radius 1/5. Thin
-# lines: the bounds {eq}`gd-edge`, {eq}`sgd-edge` and {eq}`ball-edge`. The flow reaches the minimum of every bowl. Gradient
-# descent loses it beyond a sharpness of {glue:text}`descent`, stochastic gradient descent with one sample a step already
-# beyond {glue:text}`alone`; the ball leaves the bottom beyond {glue:text}`touch`.
+# One quadratic in eight dimensions, scaled to every sharpness; learning rate 1/2, 100 steps, a ball of radius 1/5.
+# Thin lines: the bounds {eq}`gd-edge`, {eq}`sgd-edge` and {eq}`ball-edge`. The flow reaches the minimum of every
+# bowl. Gradient descent loses it beyond a sharpness of {glue:text}`descent`, stochastic gradient descent with one
+# sample a step already beyond {glue:text}`alone`; the ball leaves the bottom beyond {glue:text}`touch`.
 # ```
 #
 # ## What the part does with it

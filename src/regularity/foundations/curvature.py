@@ -146,7 +146,15 @@ class Tridiagonal:
     basis: Float[Tensor, "k d"]
 
     def eigenpairs(self) -> tuple[Float[Tensor, " k"], Float[Tensor, "k k"]]:
-        """Eigenvalues of T (Ritz values) in ascending order, and its eigenvectors as columns."""
+        """Solve for the eigenvalues of T, which are A's Ritz values.
+
+        Returns
+        -------
+        values
+            In ascending order.
+        vectors
+            Eigenvectors of T, as columns.
+        """
         beside = self.off_diagonal[:-1]
         return torch.linalg.eigh(self.diagonal.diag() + beside.diag(1) + beside.diag(-1))
 
