@@ -1,5 +1,7 @@
 """How pages are found, what their cells and parameters are, and what makes a new version of one."""
 
+import json
+
 import nbformat
 import pytest
 
@@ -187,3 +189,65 @@ def test_a_broken_notebook_is_named(tiny, content):
     tiny.notebook.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(BookError, match=r"tiny.ipynb is no notebook; remove it"):
         tiny.executed()
+
+
+def edit(notebook, change) -> None:
+    content = json.loads(notebook.read_text())
+    change(content)
+    notebook.write_text(json.dumps(content))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda notebook: notebook.update(cells=[1]),
+        lambda notebook: notebook.update(cells=[{}]),
+        lambda notebook: notebook["cells"][0].update(source=None),
+        lambda notebook: notebook["cells"][0].update(source=[1]),
+        lambda notebook: notebook["cells"][0].pop("metadata"),
+        lambda notebook: notebook["cells"][1].update(outputs=None),
+        lambda notebook: notebook["cells"][1].update(outputs=[1]),
+        lambda notebook: notebook["cells"][1].pop("execution_count"),
+        lambda notebook: notebook["metadata"].update(regularity="x"),
+    ],
+)
+def test_a_notebook_with_cells_of_another_shape_is_named(tiny, change):
+    code = {"cell_type": "code", "source": "", "metadata": {}, "outputs": [], "execution_count": 1}
+    words = {"cell_type": "markdown", "source": ["a", "b"], "metadata": {}}
+    tiny.notebook.write_text(json.dumps({"cells": [words, code], "metadata": {}}))
+    assert len(tiny.executed()["cells"]) == 2
+    edit(tiny.notebook, change)
+    with pytest.raises(BookError, match=r"tiny.ipynb is no notebook; remove it"):
+        tiny.executed()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("claims", ["x", None, [1], [{"claim": "x"}]])
+def test_claims_of_another_shape_are_named_with_what_mends_them(executed_book, claims):
+    chapter = find_chapter("tiny", executed_book)
+    assert len(chapter.claims()) == 4
+
+    def change(notebook):
+        for cell in notebook["cells"]:
+            for output in cell.get("outputs", []):
+                if "regularity_claims" in output.get("metadata", {}):
+                    output["metadata"]["regularity_claims"] = claims
+
+    edit(chapter.notebook, change)
+    with pytest.raises(BookError, match=r"tiny\.ipynb holds claims as this .* `regularity execute --force`"):
+        chapter.claims()
+
+
+def test_an_editors_locks_are_no_chapters(tiny_book):
+    (tiny_book / "notebooks/stein/.#tiny.py").symlink_to("somebody@somewhere.1234")
+    assert [chapter.name for chapter in all_chapters(tiny_book)] == ["tiny"]
+
+
+@pytest.mark.bad_input
+def test_a_working_directory_that_is_gone_is_told(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(BookError, match="the working directory is gone"):
+        find_root()

@@ -76,3 +76,12 @@ def test_papermill_works_on_the_plain_notebook_from_any_folder(executed_book, tm
     assert done.returncode == 0, done.stderr
     cells = json.loads(made.read_text())["cells"]
     assert any("n_draws = 7" in "".join(cell["source"]) for cell in cells)
+
+
+@pytest.mark.bad_input
+def test_an_output_that_is_full_is_told_in_a_line(tiny_book):
+    tool = os.path.join(os.path.dirname(sys.executable), "regularity")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([tool, "list"], cwd=tiny_book, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "Error: cannot write: No space left on device\n"

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from regularity.press.errors import BookError
-from regularity.press.files import replace_file, write_folder
+from regularity.press.files import remove_folder, replace_file, write_folder
 
 
 class Disk:
@@ -115,3 +117,30 @@ def test_files_written_at_once_do_not_disturb_each_other(tmp_path, monkeypatch):
     replace_file(path, "first")
     assert path.read_text() == "first"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "write", [partial(replace_file, text="new"), partial(write_folder, files={"a": "1"})]
+)
+def test_what_a_killed_writer_left_goes_with_the_next_of_that_name(tmp_path, write):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    node = os.uname().nodename
+    theirs, old = (tmp_path / f".x-{node}-{pid}-abcd1234.unfinished" for pid in (os.getpid(), gone.pid))
+    for path in (theirs, old):
+        path.write_text("half")
+    write(tmp_path / "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [theirs.name, "x"]
+
+
+@pytest.mark.bad_input
+def test_a_folder_that_cannot_be_removed_is_an_error_by_name(tmp_path, monkeypatch):
+    remove_folder(tmp_path / "none")
+    (tmp_path / "x").mkdir()
+
+    def refuse(*_arguments):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(BookError, match=r"cannot remove .*/x: Read-only file system"):
+        remove_folder(tmp_path / "x")

@@ -7,7 +7,14 @@ import shlex
 import pytest
 
 from regularity.press.chapters import BookError, find_chapter
-from regularity.press.parameters import Parameter, check_device, parameters_in, parse_values, read_parameters
+from regularity.press.parameters import (
+    Parameter,
+    check_device,
+    parameters_in,
+    parse_value,
+    parse_values,
+    read_parameters,
+)
 from regularity.press.runs import Run
 
 
@@ -248,3 +255,57 @@ def test_a_device_that_is_not_there_is_refused():
 def test_numbers_that_are_not_finite_are_no_parameters():
     with pytest.raises(ValueError, match="must be float; got nan"):
         FLOAT.check(math.nan)
+
+
+STRANGE = ["!!bool x", "!!timestamp x", "!!set [1]", "!!int x", "1" * 400]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("value", STRANGE)
+def test_tags_that_do_not_fit_and_numbers_too_large_are_refused_by_name(tiny_book, tmp_path, value):
+    chapter = find_chapter("tiny", tiny_book)
+    with pytest.raises(BookError, match="scale of tiny must be float; got"):
+        parse_value(chapter, "scale", value)
+    (tmp_path / "x.yaml").write_text(f"scale: {value}")
+    with pytest.raises(BookError, match=r"x\.yaml"):
+        read_parameters(chapter, file=str(tmp_path / "x.yaml"))
+    (tmp_path / "x.yaml").write_text(f"names: [a, {value}]")
+    with pytest.raises(BookError, match=r"x\.yaml"):
+        read_parameters(chapter, file=str(tmp_path / "x.yaml"))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("line", "good", "bad"),
+    [
+        ('a: Literal["x", "y"] | None = None', ["x", "null"], "z"),
+        ('a: list[Literal["x", "y"]] = ["x"]', ["[y, x]"], "[x, z]"),
+        ("a: Literal[1, 2] = 1", ["2"], "true"),
+        ("a: Literal[1, 2] = 1", ["1"], "1.0"),
+        ("a: Optional[int] = 3", ["4", "null"], "x"),
+    ],
+)
+def test_choices_are_checked_wherever_they_stand_in_a_type(line, good, bad):
+    parameter = parameters_in(line)["a"]
+    for text in good:
+        value = parameter.parse(text)
+        assert parameter.parse(parameter.write(value)) == value
+    with pytest.raises(ValueError, match="must be"):
+        parameter.parse(bad)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "line",
+    ["a, b = 1, 2", "a = b = 1", "a: int", "a += 1", "for a in [1]: pass", "def a(): pass", "n_d", "x.a = 1"],
+)
+def test_a_cell_of_parameters_holds_nothing_else(line):
+    with pytest.raises(ValueError, match="its parameters must be lines `name: type = literal`; got"):
+        parameters_in(f"seed: int = 0\n{line}")
+    assert list(parameters_in('"""Words."""\nfrom typing import Literal\nseed: int = 0')) == ["seed"]
+
+
+@pytest.mark.bad_input
+def test_a_device_without_numbers_is_refused():
+    with pytest.raises(BookError, match="device must be one that computes; got 'meta'"):
+        check_device({"device": "meta"})

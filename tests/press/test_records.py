@@ -5,8 +5,10 @@ import shlex
 import threading
 
 import pytest
+from click.testing import CliRunner
 
 from regularity.press.chapters import BookError, find_chapter
+from regularity.press.cli import main
 from regularity.press.ledger import held_over_seeds, ledger_rows, read_records, verdict_on_gpu
 from regularity.press.records import fold_runs, record_command, runs_of, stale_records
 from regularity.press.runs import Run
@@ -183,3 +185,42 @@ def test_a_broken_file_of_records_is_named(tiny, content):
         BookError, match=r"tiny\.records\.json must hold records as `regularity record` writes"
     ):
         read_records(tiny)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.update(runs=[1]),
+        lambda record: record.update(runs={"a": 1}),
+        lambda record: record["runs"][0].update(claims=None),
+        lambda record: record["runs"][0].update(claims=[{}]),
+        lambda record: record["runs"][0].update(seed="x"),
+        lambda record: record.update(device=None),
+        lambda record: record.update(parameters=[]),
+        lambda record: record.update(date=None),
+    ],
+)
+def test_a_record_of_another_shape_is_named(tiny, change):
+    fold_runs([keep(tiny, {"seed": 101}, [YES] * 3)])
+    content = json.loads(tiny.records.read_text())
+    change(content["records"][0])
+    tiny.records.write_text(json.dumps(content))
+    with pytest.raises(BookError, match=r"tiny\.records\.json must hold records"):
+        read_records(tiny)
+
+
+@pytest.mark.bad_input
+def test_runs_on_a_gpu_and_on_a_cpu_are_not_one_record(tiny, monkeypatch):
+    runs = [keep(tiny, {"seed": 101}, [YES] * 3), keep(tiny, {"seed": 102}, [NO] * 3, GPU)]
+    with pytest.raises(ValueError, match="runs must be of one kind of device; got CPU, NVIDIA H200"):
+        fold_runs(runs)
+    monkeypatch.chdir(tiny.root)
+    done = CliRunner().invoke(main, ["record", "tiny", "--seeds", "2"])
+    assert done.exit_code == 0, done.output
+    assert "on CPU:\n1/1 The mean is zero\n" in done.output
+    assert "on NVIDIA H200:\n0/1 The mean is zero\n" in done.output
+    assert [(r["device"], [run["seed"] for run in r["runs"]]) for r in read_records(tiny)] == [
+        (CPU, [101]),
+        (GPU, [102]),
+    ]

@@ -8,13 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from regularity.press import runs
 from regularity.press.chapters import BookError, find_chapter
 from regularity.press.cli import main
 from regularity.press.execution import RunFailedError, as_text
-from regularity.press.runs import Run, current_commit, execute_run
+from regularity.press.runs import Run, current_commit, device_name, execute_run
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_runs_differ_by_parameters_and_by_the_code_that_they_reach(tiny):
 
 
 @pytest.mark.parametrize("file", ["claims.json", "provenance.json", "tiny.ipynb"])
-@pytest.mark.parametrize("content", [None, "", '{"claims": '])
+@pytest.mark.parametrize("content", [None, "", '{"claims": ', "null", "[1]"])
 def test_a_run_that_cannot_be_read_is_absent_and_done_again(tiny, file, content):
     run = Run(tiny, {}, tiny.root / "runs")
     run.store(result_of(run))
@@ -242,6 +243,13 @@ def test_a_disk_that_fills_up_meanwhile_is_an_error_by_name(call, light_book, mo
         ),
         (["record"], "Error: name one chapter to record, or ask for what is --stale"),
         (["record", "tiny", "tiny"], "Error: name one chapter to record, or ask for what is --stale"),
+        (["record", "--stale", "--first-seed", "5"], "Error: --stale takes sizes and seeds from the records"),
+        (["record", "tiny", "-p", "seed", "5"], "Error: -p seed and --seeds and --first-seed exclude"),
+        (
+            ["sweep", "tiny", "--seeds", "2", "-p", "seed", "5"],
+            "Error: -p seed and --seeds exclude each other",
+        ),
+        (["sweep", "tiny", "--over", "scale=1,2", "-p", "scale", "5"], "Error: -p scale and --over exclude"),
         (["record", "--stale", "-f", "gpu"], "Error: --stale takes sizes and seeds from the records"),
         (["run", "tiny", "--runs", "_toc.yml"], "Error: Invalid value for '--runs'"),
     ],
@@ -269,3 +277,57 @@ def test_a_kernel_that_dies_is_told_in_a_line(call, light_book):
         r"Error: tiny: its kernel died, as one does that runs out of memory \(traceback in .*\)\n",
         done.output,
     )
+
+
+def test_a_gpu_is_called_by_its_name_and_each_cpu_a_cpu(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: asked.append(device) or "NVIDIA H200")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(os.path, "exists", lambda _: True)  # the driver's files
+    assert [device_name(name) for name in ("auto", "cuda", "cuda:1")] == ["NVIDIA H200"] * 3
+    assert asked == [torch.device("cuda"), torch.device("cuda"), torch.device("cuda:1")]
+    assert device_name("cpu") == device_name("cpu:0")
+    assert device_name("cpu:0").startswith("CPU, ")
+
+
+def test_the_recorded_device_is_the_chapters_own_default(light_book):
+    source = light_book / "notebooks/stein/tiny.py"
+    source.write_text(source.read_text().replace('device: str = "auto"', 'device: str = "cpu"'))
+    chapter = find_chapter("tiny", light_book)
+    assert Run(chapter, {}, light_book / "runs").task[3] == "cpu"
+    assert Run(chapter, {"device": "cuda:1"}, light_book / "runs").task[3] == "cuda:1"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (
+            RuntimeError("Kernel died before replying"),
+            1,
+            "its kernel did not start: Kernel died before replying",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "cannot execute in .*No space left on device"),
+    ],
+)
+def test_a_kernel_that_cannot_be_started_is_told_in_a_line(
+    call, light_book, monkeypatch, raised, code, message
+):
+    def refuse(*_arguments, **_options):
+        raise raised
+
+    monkeypatch.setattr("papermill.execute_notebook", refuse)
+    done = call("run", "tiny")
+    assert done.exit_code == code
+    assert re.fullmatch(rf"Error: .*{message}.*\n", done.output)
+
+
+@pytest.mark.bad_input
+def test_a_full_disk_below_the_temporary_folder_is_told_in_a_line(call, light_book, monkeypatch):
+    def refuse(*_arguments, **_options):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("regularity.press.files.tempfile.gettempdir", refuse)
+    done = call("run", "tiny")
+    assert done.exit_code == 2
+    assert re.fullmatch(r"Error: no temporary folder can be made: .*No usable temporary .*\n", done.output)

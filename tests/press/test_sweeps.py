@@ -271,3 +271,38 @@ def test_a_summary_that_cannot_be_written_is_an_error_by_name(tmp_path):
     (tmp_path / "sweeps").write_text("a file is in the way")
     with pytest.raises(BookError, match=r"cannot write .*sweeps/0a: Not a directory"):
         write_summary([], tmp_path / "sweeps" / "0a")
+
+
+def test_an_interrupt_from_a_terminal_reaches_the_workers_too_and_leaves_nothing(light_book, start, quiet):
+    command = start(light_book, "sweep", "tiny", "--seeds", "1", "-p", "waits", "600", "--workers", "1")
+    temporary = Path(quiet["TMPDIR"])
+    wait_for(lambda: list(temporary.glob("regularity-*/kernel.json")))
+    os.killpg(command.pid, signal.SIGINT)
+    output, _ = command.communicate(timeout=LONG)
+    assert command.returncode == 130, output
+    assert output.endswith("interrupted; 0 of 1 runs are kept; the same command goes on\n")
+    assert "before anything was begun" not in output
+    assert "Traceback" not in output
+    assert not list(temporary.glob("regularity-*"))
+
+
+@pytest.mark.bad_input
+def test_an_interrupt_while_the_cluster_starts_says_one_line(light_book, monkeypatch):
+    import atexit
+
+    import distributed
+    from distributed.deploy import spec
+
+    def interrupt(**_options):
+        raise KeyboardInterrupt
+
+    forgotten = []
+    monkeypatch.setattr(distributed, "LocalCluster", interrupt)
+    monkeypatch.setattr(atexit, "unregister", forgotten.append)
+    monkeypatch.chdir(light_book)
+    done = CliRunner().invoke(main, ["sweep", "tiny"])
+    assert (done.exit_code, done.output) == (
+        130,
+        "interrupted; 0 of 1 runs are kept; the same command goes on\n",
+    )
+    assert forgotten == [spec.close_clusters]  # which raises at exit for a cluster that is half begun

@@ -152,12 +152,17 @@ def check_writable(folder: Path) -> None:
 def scratch_folder() -> Iterator[Path]:
     """Give a temporary folder that goes with its user; one whose user was killed goes with the next call."""
     try:
-        sweep(Path(tempfile.gettempdir()), "regularity-*")
+        sweep_scratch()
         folder = tempfile.TemporaryDirectory(prefix=f"regularity{_owner()}", ignore_cleanup_errors=True)
     except OSError as error:
         raise BookError(f"no temporary folder can be made: {one_line(error)}") from None
     with folder as name:
         yield Path(name)
+
+
+def sweep_scratch() -> None:
+    """Remove the temporary folders of processes that are gone."""
+    sweep(Path(tempfile.gettempdir()), "regularity-*")
 
 
 def sweep(folder: Path, pattern: str) -> None:

@@ -16,7 +16,7 @@ from regularity.lab.estimates import format_measurement, mean
 from regularity.press.chapters import Chapter
 from regularity.press.errors import BookError, one_line
 from regularity.press.execution import RunFailedError
-from regularity.press.files import replace_file
+from regularity.press.files import replace_file, sweep_scratch
 from regularity.press.parameters import parse_values, without_defaults
 from regularity.press.runs import Run, execute_run, n_cores
 
@@ -146,6 +146,7 @@ def _client(workers: int, scheduler: str | None, say: Callable[[str], None]) -> 
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told by the runs themselves
     with ExitStack() as stack:
         if scheduler is None:
+            stack.callback(sweep_scratch)  # of workers that were ended in the middle of a run
             n_threads = str(max(1, n_cores() // workers))
             threads = {f"{library}_NUM_THREADS": n_threads for library in ("OMP", "MKL", "OPENBLAS")}
             cluster = _start_cluster(
