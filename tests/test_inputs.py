@@ -156,7 +156,8 @@ def spoilt(arguments: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str
 def numbers(result: Any) -> Iterator[np.ndarray]:
     """All numbers in a result, in order, in double precision; what is no number is left out."""
     if isinstance(result, Tensor):
-        yield result.detach().double().numpy()
+        real = torch.view_as_real(result) if result.is_complex() else result
+        yield real.detach().double().numpy()
     elif isinstance(result, np.ndarray | np.generic | bool | int | float):
         yield np.asarray(result, dtype=float)
     elif isinstance(result, torch.nn.Module):

@@ -335,18 +335,18 @@ def test_a_normalised_layer_is_torch_s_own():
     direction = random(1, 4, seed=2)
     for _ in range(200):
         norm, direction = drift.power_iteration(ours, direction)
-    outputs = drift.scaled_outputs(layers, inputs[None], SCALINGS["spectral norm"], norm) - high
+    outputs = experiment.scaled_outputs(layers, inputs[None], SCALINGS["spectral norm"], norm) - high
     torch.testing.assert_close(outputs[0], peer(inputs), rtol=1e-6, atol=1e-6)
     outputs.square().sum().backward()
     torch.testing.assert_close(ours.grad[0].T, weights.grad, rtol=1e-6, atol=1e-6)
 
 
 def test_without_later_biases_a_normalised_layer_is_a_divided_output():
-    layers = [layer.double() for layer in drift.draw_layers([3, 5, 5, 2], 2, seeded())]
+    layers = [layer.double() for layer in experiment.draw_layers([3, 5, 5, 2], 2, seeded())]
     inputs, norm = random(2, 7, 3), torch.tensor([2.0, 5.0], dtype=torch.float64)
     torch.testing.assert_close(
-        drift.scaled_outputs(layers, inputs, SCALINGS["spectral norm"], norm),
-        drift.scaled_outputs(layers, inputs, SCALINGS["divOut"], norm),
+        experiment.scaled_outputs(layers, inputs, SCALINGS["spectral norm"], norm),
+        experiment.scaled_outputs(layers, inputs, SCALINGS["divOut"], norm),
     )
 
 
@@ -445,15 +445,42 @@ def test_the_replay_keeps_the_latest_and_draws_whole_steps():
         torch.testing.assert_close(column.reshape(2, 50).float(), before + shift)
 
 
-def test_q_learning_beats_chance_and_repeats():
+def test_an_end_has_nothing_ahead_and_a_beginning_no_weight():
+    """By hand: (2 − 1 − ½·10)², (2 − 1)², and a step that does not count; their mean over the batch."""
+    nothing = torch.zeros(1, 3)
+    reward, goes_on, counts = torch.ones(1, 3), torch.tensor([[1.0, 0, 1]]), torch.tensor([[1.0, 1, 0]])
+    seen = Seen(nothing, nothing, nothing, reward, goes_on, counts)
+    found = experiment.bellman_losses(2 * reward, 10 * reward, seen, 0.5)
+    assert found.item() == pytest.approx((16 + 1 + 0) / 3)
+
+
+def test_the_norm_is_kept_up_to_date():
+    """From call to call, a step at a time, while the layer changes slowly."""
+    networks = Networks("mulEps", [3, 6, 6, 2], 2, "cpu", seeded())
+    for step in range(300):
+        with torch.no_grad():
+            networks.layers[-4].add_(1e-3 * random(2, 6, 6, seed=step // 200).float())
+        networks.update_norm()
+    expected = torch.linalg.svdvals(networks.layers[-4].detach())[:, 0]
+    torch.testing.assert_close(networks.norm.detach(), expected, rtol=2e-3, atol=0)
+
+
+def test_q_learning_beats_chance():
     """The last run's rate is nearly 0: it learns nothing, and always pushes to one side, for ten steps."""
     rates, epsilons = torch.tensor([0.01, 0.01, 0.01, 0.01, 1e-12]), torch.full((5,), 1e-8)
-    options = {"environment": "CartPole-v1", "n_steps": 700, "seed": 1}
+    options = {"environment": "CartPole-v1", "n_steps": 600, "seed": 1}
     *learned, idle = experiment.deep_q_learning("none", rates, epsilons, **options).tolist()
     assert np.mean(learned) > 25 > 12 > idle
-    short = options | {"n_steps": 80}
-    runs = [experiment.deep_q_learning("mulEps", rates, epsilons, **short) for _ in range(2)]
-    assert torch.equal(*runs)
+
+
+def test_q_learning_repeats_and_every_scaling_matters():
+    """divGrad and mulEps alone may agree: they are one where σ stays."""
+    rates, epsilons = torch.full((2,), 0.1), torch.full((2,), 0.3)
+    options = {"environment": "CartPole-v1", "n_steps": 120, "seed": 1}
+    names = ["none", "none", "spectral norm", "divOut", "mulEps"]
+    runs = [experiment.deep_q_learning(name, rates, epsilons, **options) for name in names]
+    assert torch.equal(runs[0], runs[1])
+    assert len({tuple(own.tolist()) for own in runs}) == 4
 
 
 # --- Bad input ----------------------------------------------------------------------------------------------------

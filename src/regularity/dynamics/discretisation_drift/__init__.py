@@ -24,12 +24,10 @@ from regularity.dynamics.discretisation_drift.problems import (
     banana,
     digits,
     dirac_gan,
-    draw_layers,
     draw_points,
     network_loss,
     perceptron,
     polynomial_game,
-    scaled_outputs,
     spiral,
     tumours,
 )
@@ -43,7 +41,6 @@ __all__ = [
     "curvature_drift",
     "digits",
     "dirac_gan",
-    "draw_layers",
     "draw_points",
     "drift_adjusted_rate",
     "frozen_flow",
@@ -57,7 +54,6 @@ __all__ = [
     "power_iteration",
     "principal_coefficient",
     "principal_flow",
-    "scaled_outputs",
     "spiral",
     "tumours",
 ]

@@ -1,5 +1,6 @@
 """The chapter's runs: orders, distances, the edge of stability, learning rates, games, and learning to balance."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from regularity.dynamics.discretisation_drift.method import (
     Drift,
     Game,
     Loss,
+    Scaling,
     curvature_drift,
     drift_adjusted_rate,
     frozen_flow,
@@ -25,7 +27,6 @@ from regularity.dynamics.discretisation_drift.method import (
     principal_coefficient,
     principal_flow,
 )
-from regularity.dynamics.discretisation_drift.problems import draw_layers, scaled_outputs
 from regularity.foundations.choices import choose
 from regularity.foundations.curvature import hessian_product, lanczos
 
@@ -79,7 +80,7 @@ def errors_of_a_step(loss: Loss, start: Tensor, rates: Sequence[float]) -> dict[
         step = descend(loss, start, h, 1)
         frozen = {"frozen loss": lambda at, h=h: frozen_flow(loss, at, start, h)}
         for name, flow in (flows_of(loss, h) | frozen).items():
-            errors.setdefault(name, []).append((follow(flow, start, h, 4) - step).norm())
+            errors.setdefault(name, []).append((follow(flow, start, h, 3) - step).norm())
     return {name: torch.stack(own) for name, own in errors.items()}
 
 
@@ -282,6 +283,34 @@ def radii(game: Game, start: Tensor, rate: float, n_rounds: int, *, play: str, c
 # --- Networks with a scaled layer ----------------------------------------------------------------------------------
 
 
+def draw_layers(sizes: Sequence[int], n_runs: int, generator: torch.Generator) -> list[Tensor]:
+    """He's initial weights (runs, in, out) and zero biases (runs, 1, out) of ReLU networks, in turn."""
+    layers = []
+    for before, after in itertools.pairwise(sizes):
+        weights = torch.randn(n_runs, before, after, generator=generator) * (2 / before) ** 0.5
+        layers += [weights, torch.zeros(n_runs, 1, after)]
+    return layers
+
+
+def scaled_outputs(
+    layers: Sequence[Tensor],
+    inputs: Float[Tensor, "runs n d"],
+    scaling: Scaling,
+    norm: Float[Tensor, " runs"],
+) -> Float[Tensor, "runs n k"]:
+    """Outputs of ReLU networks whose last hidden layer, or output, is divided by a power of its spectral norm."""
+    factor, values = norm[:, None, None], inputs
+    hidden = len(layers) // 2 - 2
+    for layer in range(len(layers) // 2):
+        weights, bias = layers[2 * layer], layers[2 * layer + 1]
+        if layer == hidden and scaling.layer:
+            weights = weights / factor**scaling.layer
+        values = torch.baddbmm(bias, values, weights)
+        if layer <= hidden:
+            values = torch.relu(values)
+    return values / factor**scaling.output if scaling.output else values
+
+
 class Networks:
     """ReLU networks side by side, with the spectral norm σ of their last hidden layer where a scaling says."""
 
@@ -422,6 +451,12 @@ class World:
         return Seen(before, self.observed, actions, rewards, goes_on, counts)
 
 
+def bellman_losses(values: Tensor, ahead: Tensor, seen: Seen, discount: float) -> Float[Tensor, " runs"]:
+    """Mean squared errors in Q = r + γ max Q', where an end has nothing ahead and a new beginning does not count."""
+    errors = values - seen.rewards - discount * seen.goes_on * ahead
+    return (errors.square() * seen.counts).mean(dim=1)
+
+
 def deep_q_learning(
     name: str,
     learning_rates: Float[Tensor, " runs"],
@@ -472,8 +507,8 @@ def deep_q_learning(
             ahead = scaled_outputs(target, old.after, networks.scaling, target_norm).amax(dim=-1)
         networks.update_norm()
         values = networks(old.before).gather(-1, old.actions[..., None])[..., 0]
-        errors = (values - old.rewards - discount * old.goes_on * ahead).square() * old.counts
-        adam.step(networks.gradients(errors.mean(dim=1)), networks.norm**networks.scaling.epsilon)
+        losses = bellman_losses(values, ahead, old, discount)
+        adam.step(networks.gradients(losses), networks.norm**networks.scaling.epsilon)
         if step % target_every == 0:
             target, target_norm = [layer.detach().clone() for layer in networks.layers], networks.norm
     world.copies.close()

@@ -389,6 +389,8 @@ def play_round(
         seen = first
     for _ in range(k):
         second = second + beta / k * field(1, seen, second)
+    if not bool(torch.isfinite(first).all() & torch.isfinite(second).all()):
+        raise ValueError("first and second must be where a round is finite; it overflows")
     return first, second
 
 

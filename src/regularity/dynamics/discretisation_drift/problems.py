@@ -10,8 +10,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid
 
-from regularity.dynamics.discretisation_drift.method import Game, Loss, Scaling, game_of
-from regularity.foundations.checks import as_floats, check_at_least, check_floating, check_positive
+from regularity.dynamics.discretisation_drift.method import Game, Loss, game_of
+from regularity.foundations.checks import as_floats, check_at_least, check_finite, check_positive
 from regularity.foundations.choices import choose
 from regularity.foundations.curvature import flat_parameters
 
@@ -20,6 +20,8 @@ from regularity.foundations.curvature import flat_parameters
 
 def banana(point: Float[Tensor, " 2"]) -> Float[Tensor, ""]:
     """A bent valley, 0.1 (1 − x)² + 0.5 (y − x²)²; the point may be complex."""
+    if point.shape[-1:] != (2,):
+        raise ValueError(f"point must have two coordinates; got shape {tuple(point.shape)}")
     x, y = point.unbind(-1)
     return 0.1 * ((1 - x) ** 2 + 5 * (y - x**2) ** 2)
 
@@ -96,6 +98,7 @@ def network_loss(call: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, label
     """Mean loss over the rows, "logistic", "squares" or "cross-entropy", as a function of the point."""
     judge = choose("fit", fit, FITS)
     (inputs,) = as_floats(inputs=inputs)
+    check_finite("labels", labels)
     return lambda point: judge(call(point, inputs), labels)
 
 
@@ -109,35 +112,3 @@ def draw_points(
         weights = torch.randn(n_runs, before * after, generator=generator) * gain / before**0.5
         pieces += [weights, torch.zeros(n_runs, after)]
     return torch.cat(pieces, dim=1)
-
-
-# --- Networks side by side, with one scaled layer -------------------------------------------------------------------
-
-
-def draw_layers(sizes: Sequence[int], n_runs: int, generator: torch.Generator) -> list[Tensor]:
-    """He's initial weights (runs, in, out) and zero biases (runs, 1, out) of ReLU networks, in turn."""
-    layers = []
-    for before, after in itertools.pairwise(sizes):
-        weights = torch.randn(n_runs, before, after, generator=generator) * (2 / before) ** 0.5
-        layers += [weights, torch.zeros(n_runs, 1, after)]
-    return layers
-
-
-def scaled_outputs(
-    layers: Sequence[Tensor],
-    inputs: Float[Tensor, "runs n d"],
-    scaling: Scaling,
-    norm: Float[Tensor, " runs"],
-) -> Float[Tensor, "runs n k"]:
-    """Outputs of ReLU networks whose last hidden layer, or output, is divided by a power of its spectral norm."""
-    check_floating("inputs", inputs)
-    factor, values = norm[:, None, None], inputs
-    hidden = len(layers) // 2 - 2
-    for layer in range(len(layers) // 2):
-        weights, bias = layers[2 * layer], layers[2 * layer + 1]
-        if layer == hidden and scaling.layer:
-            weights = weights / factor**scaling.layer
-        values = torch.baddbmm(bias, values, weights)
-        if layer <= hidden:
-            values = torch.relu(values)
-    return values / factor**scaling.output if scaling.output else values
