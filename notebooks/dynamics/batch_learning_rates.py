@@ -34,12 +34,12 @@
 # the result. For SGD they should grow in proportion to the batch, until the noise is small beside $\lambda_1$, and for
 # Adam with its square root.
 #
-# On a small network the ends do move, by nearly $1/B$, and so do the rates. The largest with which SGD still trains grows
-# like $B^{p}$ with $p$ = {glue:text}`slope-sgd` up to batches of {glue:text}`linear-to`, and then stops growing; Adam's
-# grows with $p$ = {glue:text}`slope-adam` over the same range. What fails is the size. Were the entries of the noise independent, batches
-# would move $\lambda_1$ by {glue:text}`share-additive` of what they do. The Hessians of single images are not noise
-# without structure: they have few directions, and share them. A second-order expansion, which asks for their actual
-# covariance, gets within {glue:text}`second-off` % of it.
+# On a small network the ends do move, by nearly $1/B$, and so do the rates. The largest with which SGD still trains
+# grows like $B^{p}$ with $p$ = {glue:text}`slope-sgd` up to batches of {glue:text}`linear-to`, and then levels off;
+# Adam's grows with $p$ = {glue:text}`slope-adam` over the same range. What fails is the size. Were the entries of the
+# noise independent, batches would move $\lambda_1$ by {glue:text}`share-additive` of what they do. The Hessians of
+# single images are not noise without structure: they have few directions, and share them. A second-order expansion,
+# which asks for their actual covariance, predicts {glue:text}`second` of the movement where it is worst.
 #
 # ```{verdicts}
 # ```
@@ -48,11 +48,11 @@
 # :name: fig-batch-learning-rates-answer
 # :alt: Left, the largest eigenvalue of batch Hessians falls from above 0.8 to 0.4 as batches grow; a blue curve follows it, a grey one is flat. Right, log-log plot in which the largest stable rate of SGD rises with slope one and levels off, and Adam's rises more slowly throughout.
 #
-# Left: the largest eigenvalue of the Hessian of batches at trained networks (dots, with standard errors over networks),
-# what the second-order expansion predicts (blue), and the law of independent entries (grey), which cannot be told from
-# the Hessian of all images (dotted). Right: the largest learning rate with which a training of {glue:text}`epochs` epochs
-# still works, measured on one grid of rates for all batch sizes and both optimisers, and $2/\lambda_1$ of the batch at the
-# trained networks (dashed). Thin lines have slopes 1 and 1/2.
+# Left: the largest eigenvalue of the Hessian of batches at trained networks (dots, with standard errors over
+# networks), what the second-order expansion predicts (blue), and the law of independent entries (grey), which cannot
+# be told from the Hessian of all images (dotted). Right: the largest learning rate with which a training of
+# {glue:text}`epochs` epochs still works, measured on one grid of rates for all batch sizes and both optimisers, and
+# $2/\lambda_1$ of the batch at the trained networks (dashed). Thin lines have slopes 1 and 1/2.
 # ```
 
 # %% [markdown]
@@ -95,7 +95,7 @@ import torch
 from regularity import lab
 from regularity.dynamics import batch_learning_rates as batches
 from regularity.dynamics.batch_learning_rates import SampledLoss, experiment
-from regularity.foundations.curvature import flat_parameters
+from regularity.foundations.curvature import extreme_eigenvalues, flat_parameters
 
 session = lab.begin(seed, device, n_threads)
 
@@ -255,11 +255,11 @@ departures = {name: lab.Estimate(*law.farthest()) for name, law in laws.items()}
 # %% [markdown]
 # ```{glue:figure} laws
 # :name: fig-batch-learning-rates-laws
-# :alt: Left, dots on two curves that are mirror images at small batches, straight lines that bend at a marked point and level off at 1 and minus one half. Right, dots on a curve that falls to 1.
+# :alt: Left, dots on two curves that are far apart at small batches and level off at 1 and minus one half. Right, dots around a curve that falls to 1.
 #
-# Ends of the spectra of random matrices: simulated (dots, one a matrix) and predicted (curves), for additive noise at both
-# ends (left) and a sample covariance at the top (right). To the left of the tick on each curve the spike has
-# drowned, and the end is that of the noise. The grey lines are the ends without noise.
+# Ends of the spectra of random matrices: simulated (dots, one a matrix) and predicted (curves), for additive noise at
+# both ends (left) and a sample covariance at the top (right). On the left, a tick marks each curve where the spike
+# drowns: for smaller batches the end is that of the noise. The grey lines are the ends without noise.
 # ```
 
 # %% tags=["hide-input", "remove-output"]
@@ -324,7 +324,7 @@ measured = {
 
 
 def product_with_size(found):
-    """Excess of λ₁ times b: mean over the batch sizes from 32 on, one value a network."""
+    """Excess of λ₁ times b: mean over all but the smallest size."""
     return [(one.excess * one.sizes)[1:].mean().item() for one in found]
 
 
@@ -365,7 +365,7 @@ share_multiplicative = farthest(
     shares("Gauss-Newton", when, "multiplicative") for when in points
 )
 share_second = farthest(shares(*key, "second order") for key in measured)
-lab.glue("second-off", 100 * abs(share_second.value - 1), ".0f")
+lab.glue("second", share_second)
 lab.glue("share-additive", 100 * share_additive.value, ".1f", "%")
 lab.glue(
     "gauss-newton-start",
@@ -379,18 +379,34 @@ lab.glue(
 )
 lab.glue("n-epochs", n_epochs, "d")
 
+# %% tags=["hide-input"]
+# How the images share the curvature of the first trained network.
+one, lanczos = trained[0], session.stream("shares")
+direction = torch.randn(len(one), generator=lanczos).to(one)
+seen = sampled.product(one)
+top = extreme_eigenvalues(seen, direction, n_steps=n_lanczos).largest_vector
+lengths = {
+    name: sampled.images(one, v / v.norm()).square().sum(dim=1)
+    for name, v in (("top", top), ("random", direction))
+}
+aligned = lengths["top"].mean() / lengths["random"].mean()
+piled = lengths["top"].sort(descending=True).values.cumsum(dim=0)
+half = (piled < piled[-1] / 2).sum().item() + 1
+lab.glue("aligned", aligned.item(), ".0f")
+lab.glue("half", 100 * half / n_train, ".1f", "%")
+
 # %% [markdown]
 # The second column is what has to be explained, the others are explanations. Independent entries miss it by two orders of
-# magnitude at trained networks. The reason is in the samples. A Hessian $H_i$ of a network with ten outputs has few directions with curvature,
-# and on most images that have been learned it is nearly zero; on the few others it is large, and points
-# where $v_1$ points. Independence spreads the same variance over all pairs of {glue:text}`n-parameters` directions,
-# and hardly any of it meets $v_1$.
+# magnitude at trained networks. The reason is in the samples. At the first of these networks
+# {glue:text}`half` of the images make up half of the mean of $\|H_i v_1\|^2$, and that mean is {glue:text}`aligned` times
+# as large as along a random direction: what curvature a single image has lies where the others have theirs. Independent
+# entries would spread it over all pairs of {glue:text}`n-parameters` directions, and hardly any would meet $v_1$.
 #
-# The multiplicative law knows at least that each $G_i$ is long and thin. It explains {glue:text}`gauss-newton-trained` of
-# the excess at trained networks, and {glue:text}`gauss-newton-start` times too much at the start, where all images pull
-# with equal and smaller force in several directions each. The expansion {eq}`batch-second-order`, which assumes nothing,
-# is off by {glue:text}`second-off` % where it is worst: the next eigenvalues lie near $\lambda_1$, and batches of this
-# size are no small perturbation.
+# The multiplicative law knows at least that a $G_i$ has few directions. It explains {glue:text}`gauss-newton-trained` of
+# the excess at trained networks, and predicts {glue:text}`gauss-newton-start` times the excess at the start. The
+# expansion {eq}`batch-second-order`, which assumes nothing, predicts {glue:text}`second` of it where it is worst. More
+# is not to be had from a second order: the next eigenvalues lie near $\lambda_1$, and these batches are no small
+# perturbation.
 
 # %% [markdown]
 # ### Largest stable rates
@@ -415,6 +431,7 @@ for optimiser in lab.progress(experiment.OPTIMISERS, "rates"):
     ).cpu()
 
 
+# %%
 def slopes(optimiser, low, high):
     """Exponent of the largest rate between two batch sizes, one value a network."""
     chosen = [k for k, size in enumerate(sweep_sizes) if low <= size <= high]
@@ -487,9 +504,8 @@ right.plot(
 base = torch.tensor([4.0, 64.0])
 for power, height in ((1.0, 0.55), (0.5, 0.03)):
     right.plot(base, height * base**power, color=lab.BASELINE, lw=0.7)
-right.set(
-    xscale="log", yscale="log", xlabel="batch size B", ylabel="largest stable rate"
-)
+right.set_xscale("log", base=2)
+right.set(yscale="log", xlabel="batch size B", ylabel="largest stable rate")
 right.legend()
 lab.glue("answer", fig)
 
@@ -497,8 +513,8 @@ lab.glue("answer", fig)
 # SGD follows its law: in proportion to $B$ up to {glue:text}`linear-to`, and flat, with a slope of
 # {glue:text}`slope-flat`, from {glue:text}`flat-from` on. Adam's exponent is {glue:text}`slope-adam` up to the same batch
 # size, and {glue:text}`slope-adam-all` over all. The scaling is there; the constant is not. Where {eq}`batch-rate` says
-# that $\alpha_{\max}\lambda_1(H_B)/2$ is 1, it is between {glue:text}`constant-low` and {glue:text}`constant-high`. Part of
-# the reason is that a training does not stay where it is unstable. It is thrown out and settles where the curvature is
+# that $\alpha_{\max}\lambda_1(H_B)/2$ is 1, it is between {glue:text}`constant-low` and {glue:text}`constant-high`. One
+# reason may be that a training does not stay where it is unstable. It is thrown out and settles where the curvature is
 # lower, which is the regularising effect of a large rate and the subject of {doc}`dynamical_stability`; and $\lambda_1$
 # here was measured where another rate had led.
 
@@ -555,10 +571,11 @@ lab.glue("grid", len(grid), "d")
 # %% [markdown]
 # ```{glue:figure} learner
 # :name: fig-batch-learning-rates-learner
-# :alt: Left, three curves of the learned rate over ten epochs, between 1 and 5. Right, a grey U-shaped curve of test error against the rate, and a blue line at the height of its bottom, drawn over the range of learned rates.
+# :alt: Left, the learned rate over ten epochs: two curves that rise slowly, and a dotted one above them that jumps. Right, a grey U-shaped curve of test error against the rate, a blue and a green line at the height of its bottom, and a dotted one far above.
 #
-# Left: the rates that the learner chose before each epoch (mean over runs). Right: test errors of SGD at every constant
-# rate of the grid (grey), and of the learner, drawn over the rates that it used.
+# Left: the rates that the learner chose before each epoch (mean over runs), without momentum (blue), with a damped one
+# (green) and with Polyak's (dotted). Right: test errors of SGD without momentum at every constant rate of the grid
+# (grey), and of the three learners, each drawn over the rates that it used.
 # ```
 
 # %% tags=["hide-input", "remove-output"]
@@ -594,8 +611,8 @@ lab.glue("learner", fig)
 # Without a momentum the learner comes within {glue:text}`behind` points of the best tuned rival. It costs as much as
 # {glue:text}`cost` trainings here, where an epoch has few steps, against {glue:text}`grid` for the grid; the longer an
 # epoch, the nearer to one. The momentum is another matter. Polyak's formula trusts the smallest positive node, which is
-# noise, and loses; damped by the edge of the bulk it recovers {glue:text}`undamped` points of that, and is then
-# {glue:text}`damped` points apart from no momentum at all.
+# noise, and loses; damped by the edge of the bulk it recovers {glue:text}`undamped` points of that. Against
+# no momentum at all it changes the test error by {glue:text}`damped` points.
 #
 # ## The claims
 #
@@ -612,7 +629,7 @@ at = curvature_sizes.index(32) if 32 in curvature_sizes else 0
 
 
 def growth(name, when):
-    """How an end of the spectrum grows with batches of 32, over networks: top, and bottom where there is one."""
+    """How the ends grow with batches of 32: top, and bottom where there is one."""
     found = measured[name, when]
     yield lab.mean(1 + one.excess[at].item() / one.top for one in found)
     if name == "Hessian":
@@ -660,8 +677,8 @@ claims += [
         source="implied",
     ),
     lab.Claim(
-        "Independent entries explain how far λ₁ of the Hessian moves at trained networks"
-        " (predicted over measured)",
+        "Independent entries explain how far λ₁ of the Hessian moves at trained"
+        " networks (predicted over measured)",
         *(theory, share_additive, lab.between(0.5, 2)),
         "statistical",
         source="implied",
@@ -707,8 +724,8 @@ claims += [
         source="paper",
     ),
     lab.Claim(
-        "SGD's largest rate is 2 over λ₁ of the batch (ratio, at the batch size where it"
-        " is farthest from 1)",
+        "SGD's largest rate is 2 over λ₁ of the batch (ratio, at the batch size where"
+        " it is farthest from 1)",
         *("“analytical expressions for the maximal learning rates”", constant),
         lab.between(0.5, 2),
         "statistical",
@@ -721,7 +738,8 @@ claims += [
     lab.Claim(
         "The learned rate is at most 0.75 points of test error behind the best tuned"
         " schedule",
-        "“avoids the need for expensive multiple evaluations … good preliminary results”",
+        "“avoids the need for expensive multiple evaluations … good preliminary"
+        " results”",
         behind,
         lab.at_most(0.75, unit="%"),
         "statistical",
@@ -786,7 +804,7 @@ lab.glue("worst-polyak", worst["momentum polyak, share 1"], ".2g")
 #
 # ```bash
 # regularity run batch_learning_rates -f gpu     # MNIST, a convolutional network, batches to 1,024
-# regularity run batch_learning_rates -f paper   # 50,000 images, batches to 2,048, 30 epochs
+# regularity run batch_learning_rates -f paper   # 32,768 images, batches to 2,048, 30 epochs
 # ```
 #
 # or, by hand,
@@ -804,8 +822,8 @@ lab.glue("worst-polyak", worst["momentum polyak, share 1"], ".2g")
 #    beside batches of a quarter? Check with `curvature_sizes`.
 # 2. **Damping.** Adam divides by $\sqrt v + \epsilon$. For an $\epsilon$ far above $\sqrt v$ it is SGD with momentum and a rate of
 #    $\alpha/\epsilon$. So how does the least $\epsilon$ with which a given $\alpha$ trains depend on $B$? The parameter is
-#    `damping` of {func}`~regularity.dynamics.batch_learning_rates.adam`; versions of the abstract before the last claim the same
-#    for second-order methods.
+#    `damping` of {func}`~regularity.dynamics.batch_learning_rates.adam`; earlier versions of the abstract claim
+#    that the least damping is proportional to $\alpha/B$, for second-order methods too.
 # 3. **The threshold.** Set `works_below` to 0.1 and to 1. Which of the two exponents changes, and which end of the curve?
 # 4. **A matter of samples.** Give each image's Hessian a random rotation of its own. Which law is right then, and why?
 #    Predict $c$, and compute it with {func}`~regularity.dynamics.batch_learning_rates.second_order_shift`.

@@ -101,6 +101,16 @@ def test_the_laws_are_those_of_random_matrices(size):
     assert top == pytest.approx(batches.multiplicative_extreme(1.0, noise, d, size), rel=0.06 + spread / 8)
 
 
+def test_a_drowned_spike_leaves_the_edge_of_marchenko_and_pastur():
+    rng, d, noise = np.random.default_rng(0), 400, 16.0
+    scales = np.full(d, noise / (d - 1))
+    scales[0] = 0.1
+    draws = [rng.standard_normal((40, d)) * np.sqrt(scales / 40) for _ in range(8)]
+    law = batches.multiplicative_extreme(0.1, noise, d, 40)
+    assert law == pytest.approx(0.04 * (1 + math.sqrt(10)) ** 2, rel=0.003)
+    assert np.mean([np.linalg.norm(samples, 2) ** 2 for samples in draws]) == pytest.approx(law, rel=0.06)
+
+
 def test_the_simulated_spectra_have_their_moments():
     """Trace and squared norm of the noise; trace of the sample covariance and its rank."""
     flat = torch.zeros(300, dtype=torch.float64)
@@ -144,6 +154,11 @@ def test_the_noise_is_that_of_every_samples_matrix(kind):
     exact = (matrices - matrices.mean(dim=0)).square().sum(dim=(1, 2)).mean().item() / len(point)
     estimate = batches.curvature_noise(sampled, point, kind, n_draws=60, generator=seeded())
     assert abs(estimate.value - exact) < 4 * estimate.error < 0.6 * exact
+    spread = (matrices @ matrices).mean(dim=0) - matrices.mean(dim=0) @ matrices.mean(dim=0)
+    generator = seeded()
+    signs = torch.stack([torch.randint(2, (27,), generator=generator) * 2.0 - 1 for _ in range(60)]).double()
+    forms = torch.einsum("kp,pq,kq->k", signs, spread, signs) / 27
+    assert estimate.value == pytest.approx(forms.mean().item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)

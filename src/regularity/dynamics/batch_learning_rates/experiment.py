@@ -168,7 +168,9 @@ def measure(
     n_steps: int,
 ) -> Measured:
     """Everything that the laws need and predict, at one point."""
-    ends, shift = second_order_shift(sampled, point, kind, n_steps=n_steps, generator=stream("second order"))
+    ends, shift = second_order_shift(
+        sampled, point, kind, n_steps=n_steps, n_draws=12, generator=stream("second order")
+    )
     noise = curvature_noise(sampled, point, kind, generator=stream("noise"))
     trace = hutchinson_trace(sampled.product(point, kind), point, n_draws=50, generator=stream("trace"))
     found = [

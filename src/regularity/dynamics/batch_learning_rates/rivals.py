@@ -126,6 +126,7 @@ def evaluate(
         wrong = (outputs.argmax(dim=1) != labels).to(outputs.dtype).mean()
         return functional.cross_entropy(outputs, labels), wrong
 
-    losses, errors = zip(*(vmap(of_one)(run) for run in points), strict=True)
+    at_once = max(2**18 // len(inputs), 1)  # settings, for the memory
+    losses, errors = zip(*(vmap(of_one, chunk_size=at_once)(run) for run in points), strict=True)
     losses, errors = torch.stack(losses), torch.stack(errors)
     return losses, torch.where(losses.isfinite(), errors, 1.0)
