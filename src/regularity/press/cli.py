@@ -272,7 +272,6 @@ def record(
     With --stale, all chapters or those named, at the sizes and seeds of their records.
     """
     from regularity.press import sweeps
-    from regularity.press.files import check_writable
     from regularity.press.runs import Run
 
     if stale and (pairs or file or seeds or first_seed is not None):
@@ -282,16 +281,25 @@ def record(
     if not stale and len(chapters) != 1:
         raise BookError("name one chapter to record, or ask for what is --stale")
     chosen = [find_chapter(name) for name in chapters] or all_chapters()
-    for found in chosen:
-        check_writable(found.records.parent)
     if stale:
+        _check_recordable(chosen)
         _record_again(chosen, _store(runs), workers, scheduler)
         return
     fixed = read_parameters(chosen[0], pairs, file)
     n_seeds, first = seeds or (1 if file else 5), FIRST_FRESH_SEED if first_seed is None else first_seed
     _refuse_both(pairs, {"seed": "--seeds and --first-seed"})
     settings = sweeps.expand_grid(chosen[0], fixed, (), range(first, first + n_seeds))
+    _check_recordable(chosen)
     _record([Run(chosen[0], setting, _store(runs)) for setting in settings], workers, scheduler)
+
+
+def _check_recordable(chapters: Sequence[Chapter]) -> None:
+    """Refuse before it is run what could not be kept: records lie beside the chapter, their lock in the runs."""
+    from regularity.press.files import check_writable
+
+    for chapter in chapters:
+        check_writable(chapter.records.parent)
+        check_writable(chapter.root / "runs")
 
 
 def _refuse_both(pairs: Sequence[tuple[str, str]], elsewhere: dict[str, str]) -> None:

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import logging
+import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
@@ -119,11 +121,12 @@ def _refuse_to_erase(pair: Pair) -> None:
     )
     if at_last_writing is None or theirs in (at_last_writing, ours):
         return
-    path, source = pair.notebook.relative_to(pair.root), pair.source.name
+    path, source = os.path.relpath(pair.notebook), pair.source.name  # for who types it where they stand
+    command = f"jupytext --to py:percent {shlex.quote(path)}"
     if ours == at_last_writing:
         raise BookError(
-            f"{path} was edited and {source} was not: take the edits over with `jupytext --to py:percent {path}`, "
-            "or remove the notebook"
+            f"{path} was edited and {source} was not: take the edits over with `{command}`, or remove "
+            "the notebook"
         )
     raise BookError(
         f"{path} and {source} were both edited: make one of them what you want, or remove the notebook"
