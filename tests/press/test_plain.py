@@ -58,6 +58,7 @@ def picture(name):
 
 def claims(*verdicts):
     entry = {"claim": "c", "paper": "p", "source": "paper", "kind": "exact", "rule": "> 0", "revised": ""}
+    entry |= {"measured": None, "error": None, "unit": "", "reason": ""}
     entries = [{**entry, "verdict": verdict} for verdict in verdicts]
     data, metadata = {"text/plain": "a table"}, {"regularity_claims": entries}
     return {"output_type": "display_data", "data": data, "metadata": metadata}
