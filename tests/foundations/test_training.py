@@ -349,6 +349,33 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path, change):
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: b"no checkpoint",
+        lambda _: b"{}",
+    ],
+)
+def test_a_damaged_checkpoint_is_named(tmp_path, damage):
+    path = tmp_path / "fit.pt"
+    fit_unet(checkpoint=path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"fit\.pt is damaged \(.+\); remove it or name another file"):
+        fit_unet(checkpoint=path)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("content", [torch.zeros(2), {"settings": {}}])
+def test_a_file_of_something_else_is_no_checkpoint(tmp_path, content):
+    path = tmp_path / "fit.pt"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=r"fit\.pt is of something else; remove it or name another file"):
+        fit_unet(checkpoint=path)
+
+
+@pytest.mark.bad_input
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     path, network = tmp_path / "fit.pt", torch.nn.Linear(2, 1)
     fit_unet(checkpoint=path)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import pickle
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -224,7 +225,7 @@ def fit(
     ------
     ValueError
         If `n_steps`, `learning_rate` or `checkpoint_every` is not positive, there is no such schedule, or the
-        checkpoint belongs to another fit.
+        checkpoint is damaged or belongs to another fit.
     FloatingPointError
         If the loss stops being finite; the message names the step.
 
@@ -259,7 +260,7 @@ def fit(
     history = None
     path = Path(checkpoint) if checkpoint is not None else None
     if path is not None and path.exists():
-        saved = torch.load(path, map_location=device, weights_only=True)
+        saved = _load(path, device)
         if saved["settings"] != settings:
             raise ValueError(
                 f"checkpoint {path} belongs to another fit: it has {saved['settings']}, this call {settings}; "
@@ -303,6 +304,21 @@ def fit(
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: values.shape for name, values in state.items()}
+
+
+_SAVED = {"settings", "network", "optimiser", "scheduler", "generator", "history", "step"}
+
+
+def _load(path: Path, device: torch.device) -> dict:
+    """Read a checkpoint, or say in one line that it is none."""
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+    except (EOFError, pickle.UnpicklingError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"checkpoint {path} is damaged ({reason}); remove it or name another file") from None
+    if not isinstance(saved, dict) or not saved.keys() >= _SAVED:
+        raise ValueError(f"checkpoint {path} is of something else; remove it or name another file")
+    return saved
 
 
 def _save_atomically(path: Path, state: dict) -> None:
