@@ -4,6 +4,7 @@ import math
 import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -311,9 +312,18 @@ _SAVED = {"settings", "network", "optimiser", "scheduler", "generator", "history
 
 def _load(path: Path, device: torch.device) -> dict:
     """Read a checkpoint, or say in one line that it is none."""
+    content = BytesIO(path.read_bytes())
     try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-    except (EOFError, pickle.UnpicklingError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        saved = torch.load(content, map_location=device, weights_only=True)
+    except (
+        OSError,
+        EOFError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        KeyError,
+    ) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"checkpoint {path} is damaged ({reason}); remove it or name another file") from None
     if not isinstance(saved, dict) or not saved.keys() >= _SAVED:
