@@ -7,6 +7,8 @@ Networks", 2018, arXiv 1806.07572.
 from regularity.theory.neural_tangent_kernel.method import (
     KernelFlow,
     Networks,
+    Training,
+    conditional_covariance,
     draw_networks,
     empirical_kernel,
     kernel_flow,
@@ -19,7 +21,9 @@ from regularity.theory.neural_tangent_kernel.rivals import gaussian_kernel, kern
 __all__ = [
     "KernelFlow",
     "Networks",
+    "Training",
     "circle",
+    "conditional_covariance",
     "draw_networks",
     "empirical_kernel",
     "gaussian_kernel",

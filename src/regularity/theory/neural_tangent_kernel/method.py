@@ -139,6 +139,30 @@ def network_outputs(networks: Networks, inputs: Float[Tensor, "n d"]) -> Float[T
     return _signals(networks, _as_inputs(networks, "inputs", inputs))[-1]
 
 
+def conditional_covariance(networks: Networks, inputs: Float[Tensor, "n d"]) -> Float[Tensor, "r n n"]:
+    """Covariance of an output over draws of the last layer, whose law is Gaussian when the others are given.
+
+    Parameters
+    ----------
+    networks
+        The networks; their last layer does not matter.
+    inputs
+        Points, one a row.
+
+    Returns
+    -------
+    a·a'/n_{L−1} + β², a being the activations of the last hidden layer, for each network. Where this is the same for
+    all networks, the outputs are a Gaussian process.
+
+    Raises
+    ------
+    ValueError
+        If the points have another dimension, or are not finite or too large.
+    """
+    hidden = _signals(networks, _as_inputs(networks, "inputs", inputs))[-2]
+    return hidden @ hidden.mT / hidden.shape[-1] + networks.bias_std**2
+
+
 def empirical_kernel(
     networks: Networks, inputs: Float[Tensor, "n d"], others: Float[Tensor, "m d"] | None = None
 ) -> Float[Tensor, "r n m"]:

@@ -10,6 +10,7 @@ from regularity.foundations.checks import as_floats, check_squares
 def circle(angles: Float[Tensor, " n"]) -> Float[Tensor, "n 2"]:
     """Points of the unit circle at angles in radians."""
     (angles,) = as_floats(angles=angles)
+    check_squares("angles", angles)
     return torch.stack([angles.cos(), angles.sin()], dim=1)
 
 
