@@ -1,0 +1,1 @@
+"""Benchmarks of the part on the theory of what networks can learn."""

@@ -26,6 +26,7 @@ class Scaled(torch.nn.Module):
         self.weights, self.biases = torch.nn.Parameter(weights), torch.nn.Parameter(biases)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """W x/√d + β b."""
         return x @ self.weights.T / self.weights.shape[1] ** 0.5 + NETWORKS.bias_std * self.biases
 
 
