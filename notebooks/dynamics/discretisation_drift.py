@@ -495,7 +495,7 @@ def in_unit(point):
 
 scaled = {
     power: experiment.descend_at(
-        in_unit, begin, experiment.drift_adjusted(in_unit, power), n_rate_steps // 4
+        in_unit, begin, experiment.drift_adjusted(in_unit, power), n_rate_steps
     )
     for power in powers
 }
@@ -525,7 +525,8 @@ rows |= {
 lab.table(pd.DataFrame(rows).T)
 best_rate = min(final, key=lambda rate: final[rate].mean())
 one, half = max(powers), min(powers)
-against_best = lab.ratio(adjusted[one].losses[-1], final[best_rate])
+in_either = max(adjusted[one].losses[-1], scaled[one].losses[-1] / unit, key=torch.sum)
+against_best = lab.ratio(in_either, final[best_rate])
 bold = lab.ratio(adjusted[half].losses[-1], final[best_rate])
 grown = scaled[half].losses[-1] / scaled[half].losses[0]
 broken = lab.mean(grown.clamp_max(100))
@@ -565,7 +566,7 @@ lab.glue("rates", fig)
 #
 # DAL with power 1 ends within a factor {glue:text}`adjusted` of the best fixed rate, {glue:text}`best-rate`; the next
 # larger rate of the sweep fails. Power ½ ends at {glue:text}`bold` times the best fixed rate's loss, here where $\lVert
-# H\hat g\rVert$ is of the order of one and little boldness is called for. In the other unit that is {glue:text}`unit` times as large. Power 1 trains as before; power ½ is at {glue:text}`broken` times its first loss after a quarter of the steps.
+# H\hat g\rVert$ is of the order of one and little boldness is called for. In the other unit that is {glue:text}`unit` times as large. Power 1 trains as before; power ½ ends at {glue:text}`broken` times its first loss.
 # It *has* a hyperparameter after all: the unit.
 #
 # There is a last sentence in the thesis' longer abstract: "optimisation can also affect smoothness", drift being an
@@ -628,6 +629,7 @@ for play in plays:
 circle = pd.DataFrame(circle).T
 lab.table(circle, dict.fromkeys(circle, ".5f"))
 predicted = circle["its flow"].sub(1) / circle["a round"].sub(1)
+differ = circle["a round"]["simultaneous"] > 1 > circle["a round"]["alternating"]
 
 # %%
 gan, gan_start = drift.dirac_gan(), torch.ones(2, **double)
@@ -872,14 +874,14 @@ claims += [
         "The flow with drift says that simultaneous play expands and alternating play"
         " contracts (least share of the change of radius)",
         games,
-        predicted.min(),
+        predicted.min() if differ else float("nan"),
         lab.at_least(0.8),
         "exact",
         source="paper",
     ),
     lab.Claim(
-        "A drift-adjusted rate with power 1 ends within 1.5 times the training loss of"
-        " the best fixed rate in hindsight",
+        "In either unit of the loss the drift-adjusted rate with power 1 ends within 1.5"
+        " times the loss of the best fixed rate in hindsight",
         schedules,
         against_best,
         lab.at_most(1.5, partly=2.0),
