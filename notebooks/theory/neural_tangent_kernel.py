@@ -582,7 +582,6 @@ lab.glue("stopping-gain", gain)
 lab.glue("wrong", 100 * wrong_labels, ".0f", "%")
 lab.glue("n-validation", n_validation, "d")
 lab.glue("behind", tie)
-lab.glue("stopped-width", stopped_width, "d")
 
 # %% [markdown]
 # ```{glue:figure} stopping
@@ -714,9 +713,9 @@ claims += [
         source="paper",
     ),
     lab.Claim(
-        "With a bias, ReLU, erf and tanh have positive definite kernels at depths 2 to 4"
-        " (smallest eigenvalue, in units of the mean)",
-        "“positive-definiteness … on the sphere and the non-linearity is non-polynomial”",
+        "With a bias, ReLU, erf and tanh have positive definite kernels at depths 2"
+        " to 4 (smallest eigenvalue, in units of the mean)",
+        "“on the sphere and the non-linearity is non-polynomial”",
         definite,
         lab.at_least(1e-6),
         "exact",
@@ -730,6 +729,10 @@ claims += [
         "exact",
         source="implied",
     ),
+]
+
+# %% tags=["hide-input"]
+claims += [
     lab.Claim(
         "A component of eigenvalue zero is not learned, and is with a layer more"
         " (difference of the shares of error left)",
@@ -762,8 +765,8 @@ claims += [
         source="paper",
     ),
     lab.Claim(
-        "Rates along five components are proportional to their eigenvalues (slope of the"
-        f" log rate in the log eigenvalue, width {mode_widths[-1]})",
+        "Rates along five components are proportional to their eigenvalues (slope of"
+        f" the log rate in the log eigenvalue, width {mode_widths[-1]})",
         "“fastest along the largest kernel principal components”",
         mode_slope,
         lab.between(0.9, 1.1),
@@ -771,8 +774,8 @@ claims += [
         source="paper",
     ),
     lab.Claim(
-        "Stopped by noisy validation, networks beat those that are never stopped (points"
-        " of accuracy)",
+        "Stopped by noisy validation, networks beat those that are never stopped"
+        " (points of accuracy)",
         "“a theoretical motivation for early stopping”",
         gain,
         lab.at_least(3, standard_errors=2),

@@ -123,7 +123,7 @@ def network_outputs(networks: Networks, inputs: Float[Tensor, "n d"]) -> Float[T
     Parameters
     ----------
     networks
-        The networks.
+        r of them, side by side.
     inputs
         One a row.
 
