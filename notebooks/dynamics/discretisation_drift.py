@@ -86,6 +86,8 @@ n_agent_steps: int = 1200  # steps of an agent's life
 agent_width: int = 32  # units of each of its two hidden layers
 
 # %% tags=["hide-input"]
+import math
+
 import pandas as pd
 import torch
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -528,6 +530,7 @@ one, half = max(powers), min(powers)
 in_either = max(adjusted[one].losses[-1], scaled[one].losses[-1] / unit, key=torch.sum)
 against_best = lab.ratio(in_either, final[best_rate])
 bold = lab.ratio(adjusted[half].losses[-1], final[best_rate])
+alike = (scaled[one].losses[-1] / unit / adjusted[one].losses[-1]).log().abs().max()
 grown = scaled[half].losses[-1] / scaled[half].losses[0]
 broken = lab.mean(grown.clamp_max(100))
 lab.glue("adjusted", against_best.value, ".1f")
@@ -887,6 +890,7 @@ claims += [
         lab.at_most(1.5, partly=2.0),
         "statistical",
         source="paper",
+        revised="the second unit was added after seed 0 had been seen",
     ),
 ]
 
@@ -897,13 +901,14 @@ boosts = (
 adaptions = "a boost “that can be recovered using adaptions to optimisation methods”"
 claims += [
     lab.Claim(
-        "With the least power the rate depends on the loss's unit: in a larger one the"
-        " loss ends above its start (ratio)",
+        "Power 1 ends alike in two units of the loss, within 1.5; the least power ends"
+        " above its start in the larger (ratio)",
         schedules,
-        broken,
+        broken if alike < math.log(1.5) else float("nan"),
         lab.above(1),
         "statistical",
         source="ours",
+        revised="power 1 was added after seed 0 had been seen",
     ),
     lab.Claim(
         "Cancelling the interaction drift keeps the smallest GAN within 2 % of its"
