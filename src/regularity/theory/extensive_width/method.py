@@ -155,7 +155,7 @@ def gamp_rie(
         score = (labels - omega) / (label_noise + variance)
         precision = 2 * n / d**2 * score.square().mean().item()
         noise = 1 / (2 * precision) + 1e-9
-        noisy = estimate + quadratic_adjoint(inputs, score) / (precision * d)
+        noisy = estimate + _adjoint(inputs, score) / (precision * d)
         # Denoise, with the error that this must leave.
         previous, estimate = estimate, denoise_symmetric(noisy, law, noise)
         new_variance = 2 * denoising_error(law, noise)
@@ -184,6 +184,10 @@ def _forms(inputs: Tensor, matrix: Tensor) -> Tensor:
 def quadratic_adjoint(inputs: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> Float[Tensor, "d d"]:
     """Adjoint of `quadratic_forms`: a weighted sum of xxᵀ/√d, less its mean."""
     inputs, weights = as_moderate(inputs=inputs, weights=weights)
+    return _adjoint(inputs, weights)
+
+
+def _adjoint(inputs: Tensor, weights: Tensor) -> Tensor:
     centred = weights - weights.mean()
     total = inputs.T @ (centred[:, None] * inputs) / inputs.shape[1] ** 0.5
     return (total + total.T) / 2

@@ -8,8 +8,8 @@ from torch import Tensor
 from regularity.foundations.checks import check_not_negative, check_positive
 from regularity.theory.extensive_width.checks import as_moderate, check_axis, check_samples
 from regularity.theory.extensive_width.method import (
+    _adjoint,
     _gradient,
-    quadratic_adjoint,
     quadratic_forms,
 )
 
@@ -32,16 +32,17 @@ def regress_on_products(
     It is the posterior mean of a Gaussian process with kernel 2((x·x')² − |x|² − |x'|² + d)/d², which has the mean
     and the covariance of the true prior and nothing else of it.
     """
-    inputs, labels = check_samples(inputs, labels)
+    given, labels = check_samples(inputs, labels)
     check_not_negative("label_noise", label_noise)
-    d = inputs.shape[1]
+    inputs, labels, d = given.double(), labels.double(), given.shape[1]
     mean = prior_mean * torch.eye(d).to(inputs)
     kernel = 2 * (inputs @ inputs.T).square() / d**2
     kernel = kernel - kernel.mean(dim=0)  # the labels' mean is not known, and their variation is what counts
     kernel = kernel - kernel.mean(dim=1, keepdim=True)
-    residuals = labels - labels.mean() - quadratic_forms(inputs, mean)
     kernel.diagonal().add_(max(label_noise, 1e-9 * kernel.diagonal().mean().item()))
-    return mean + 2 / d * quadratic_adjoint(inputs, torch.linalg.solve(kernel, residuals))
+    residuals = labels - labels.mean() - quadratic_forms(inputs, mean)
+    weights = torch.cholesky_solve(residuals[:, None], torch.linalg.cholesky(kernel))[:, 0]
+    return (mean + 2 / d * _adjoint(inputs, weights)).to(given.dtype)
 
 
 def regress_on_inputs(
