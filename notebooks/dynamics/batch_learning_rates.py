@@ -793,11 +793,12 @@ lab.glue("worst-polyak", worst["momentum polyak, share 1"], ".2g")
 
 # %% [markdown]
 # With half of it the worst run ends at {glue:text}`worst-half`; with all of it at {glue:text}`worst-all`, and with Polyak's
-# momentum at {glue:text}`worst-polyak`. The factor of a half is not in any theorem. It is what pays for reading a maximum
+# momentum at {glue:text}`worst-polyak`. How bad it gets depends on the draw. The
+# factor of a half is not in any theorem. It is what pays for reading a maximum
 # off an average, and a learner that needs such a factor has a parameter left, if a milder one than the rate.
 #
-# The theory has a second weak point, which the experiments went around. Batch normalisation, which nearly all networks
-# of the paper's kind have, makes the loss of one image depend on the others of its batch. Then $H_B$ is no mean, and
+# The theory has a second weak point, which the experiments went around. Batch normalisation, which most deep networks
+# for images have, makes the loss of one image depend on the others of its batch. Then $H_B$ is no mean, and
 # nothing here applies.
 #
 # ## Bigger
@@ -825,8 +826,8 @@ lab.glue("worst-polyak", worst["momentum polyak, share 1"], ".2g")
 #    `damping` of {func}`~regularity.dynamics.batch_learning_rates.adam`; earlier versions of the abstract claim
 #    that the least damping is proportional to $\alpha/B$, for second-order methods too.
 # 3. **The threshold.** Set `works_below` to 0.1 and to 1. Which of the two exponents changes, and which end of the curve?
-# 4. **A matter of samples.** Give each image's Hessian a random rotation of its own. Which law is right then, and why?
-#    Predict $c$, and compute it with {func}`~regularity.dynamics.batch_learning_rates.second_order_shift`.
+# 4. **Labels without meaning.** Shuffle `labels` before anything is trained. Do single images still have their curvature
+#    where the others have theirs? Predict whether the numbers below the table of laws rise or fall, then run.
 # 5. **Sharper by chance.** Let the learner take the largest node of its three batches instead of the mean. By what factor
 #    does the rate fall, and can it then do with the whole of $2/\lambda_1$?
 #
