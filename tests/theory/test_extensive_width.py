@@ -289,6 +289,14 @@ def test_averages_are_freed_of_the_noise_of_few_networks():
     assert averaged.item() == pytest.approx(5 * 0.09, rel=0.06)
 
 
+def test_descent_begins_at_the_teacher_s_scale():
+    """Before it moves, a network is a draw of the prior: twice as far from the teacher as the prior mean is."""
+    drawn = samples(30, 0.2)
+    found = experiment.descend(drawn, 40, seeded(1), learning_rate=1e-9, n_steps=1)
+    prior = wide.matrix_error(LAW.mean * torch.eye(30).double(), drawn.matrix).item()
+    assert found.single == pytest.approx(1 + prior, rel=0.1)
+
+
 # --- Bad input ----------------------------------------------------------------------------------------------------
 
 
