@@ -35,8 +35,9 @@
 #
 # Three students are compared with that end. Regression on all products of two coordinates, which is a kernel method and
 # the best *linear* one, has {glue:text}`behind` times the least error at $\alpha = 0.25$. The paper's algorithm,
-# GAMP-RIE, has {glue:text}`ahead` times. And so, less expectedly, has the average of many networks that were trained by
-# plain gradient descent, without any regularisation, from different random weights.
+# GAMP-RIE, has {glue:text}`ahead` times in {glue:text}`d-gamp` dimensions. The third is less expected: the average of
+# many networks that were trained by plain gradient descent, without any regularisation, from different random weights.
+# On the same samples it is as good as GAMP-RIE.
 #
 # ```{verdicts}
 # ```
@@ -452,7 +453,7 @@ lab.table(pd.DataFrame(rows))
 # %% [markdown]
 # Single networks have twice the error of their average. Against the closed form, the average seems to fall short: it is
 # up to {glue:text}`short` times as large. But so is GAMP-RIE's error in the same dimension, on the same samples. What
-# is missing is missing to both, and it is the dimension.
+# is missing is missing to both: the dimension, it seems, and not the averaging.
 #
 # ### The posterior itself
 #
@@ -627,7 +628,8 @@ for name, value in (
 # %% [markdown]
 # ## The claims
 #
-# The rules were set on other seeds before this run. Each was seen to fail with a step of the method left out.
+# The rules were set on other seeds before this run. Each was seen to fail, with a step of the method left out or far
+# from the regime that it speaks of.
 
 # %% tags=["hide-input"]
 closed = "“derive a closed-form expression for the Bayes-optimal test error”"
@@ -746,8 +748,8 @@ lab.show_claims(claims)
 
 # %% [markdown]
 # One row is weaker than the abstract: averaged gradient descent is *above* the closed form in the dimension that we can
-# afford. The row below it says why we think that it is the dimension that is at fault. The paper's own table, at
-# $d = 200$, has the average still above the closed form.
+# afford. The row below it says why we think that it is the dimension that is at fault. In the authors' stored
+# table, at $d = 200$, the average still lies above the closed form.
 #
 # ## Where it breaks
 #
