@@ -12,8 +12,10 @@ from regularity.foundations.kernels import wide_network_kernels
 from regularity.theory import neural_tangent_kernel as tangent
 from regularity.theory.neural_tangent_kernel import (
     circle,
+    conditional_covariance,
     draw_networks,
     empirical_kernel,
+    experiment,
     gaussian_kernel,
     kernel_flow,
     kernel_ridge,
@@ -217,6 +219,94 @@ def test_kernel_ridge_agrees_with_scikit_learn():
     for penalty, ours in zip((1e-3, 0.1), found, strict=True):
         peer = KernelRidge(alpha=12 * penalty, kernel="rbf", gamma=1 / (2 * 0.64)).fit(points, targets)
         torch.testing.assert_close(ours, torch.as_tensor(peer.predict(there)), rtol=1e-4, atol=1e-6)
+
+
+# --- The experiment's parts ---------------------------------------------------------------------------------------
+
+LINEAR = experiment.Shape(1, 0.4, n_inputs=3)  # without hidden layers, where all is exact at any width
+
+
+def streams(*names):
+    return seeded(names[1])
+
+
+def test_conditional_covariance_is_that_over_draws_of_the_last_layer():
+    drawn = networks(3, 7, 5, 1, n_runs=1)
+    last = networks(3, 7, 5, 4000, n_runs=1, seed=5)  # as many draws of one unit
+    many = tangent.Networks(
+        (*drawn.weights[:-1], last.weights[-1]), (*drawn.biases[:-1], last.biases[-1]), drawn.bias_std
+    )
+    outputs = network_outputs(many, POINTS)[0]
+    covariance = conditional_covariance(drawn, POINTS)[0]
+    torch.testing.assert_close(outputs @ outputs.T / 4000, covariance, rtol=0.15, atol=0.02)
+
+
+def test_networks_without_hidden_layers_end_where_the_flow_says():
+    grid, targets = random(5, 3, seed=1), random(6, 1, seed=2)
+    flow = kernel_flow(LINEAR.tangent_kernel(POINTS), learning_rate=0.5)
+    trained, predicted = experiment.networks_beside_flow(
+        flow,
+        POINTS,
+        targets,
+        grid,
+        LINEAR.tangent_kernel(grid, POINTS),
+        LINEAR.batches(9, 4, streams),
+        learning_rate=0.5,
+        n_steps=12,
+    )
+    torch.testing.assert_close(trained, predicted, rtol=1e-4, atol=1e-5)
+    assert (trained[0] - trained[1]).abs().max() > 0.05  # each from its own start
+
+
+def test_their_modes_decay_by_their_eigenvalues():
+    found = experiment.decay_of_modes(
+        POINTS, LINEAR, [1, 3], 9, 2, streams, amplitude=0.3, learning_rate=0.5, n_steps=20
+    )
+    torch.testing.assert_close(found.networks, found.flow.expand(2, -1, -1), rtol=1e-3, atol=1e-4)
+    rates, theirs = found.rates()
+    torch.testing.assert_close(theirs, rates.expand(2, -1), rtol=1e-3, atol=1e-4)
+    assert (rates >= found.eigenvalues).all()  # −log(1 − ηλ)/η is more than λ
+    torch.testing.assert_close(rates, found.eigenvalues, rtol=0.3, atol=0)
+
+
+def test_their_kernels_neither_err_nor_drift_and_larger_goals_move_others_more():
+    errors = experiment.errors_at_start(POINTS, LINEAR, [4], 3, streams)
+    assert errors["tangent kernel"].max() < 1e-6
+    options = {"learning_rate": 0.5, "n_steps": 20}
+    goal = random(6, 1, seed=3)
+    still = experiment.drift_in_training(POINTS, goal, LINEAR, [4], 3, streams, **options)
+    assert still.change.max() < 1e-6
+    torch.testing.assert_close(still.growth, torch.ones(3, 1))
+    deep = experiment.Shape(2, 0.4, n_inputs=3)
+    plain, growing = (
+        experiment.drift_in_training(
+            POINTS, goal, deep, [16, 256], 3, streams, target_power=power, **options
+        ).change
+        for power in (0.0, 0.5)
+    )
+    torch.testing.assert_close(plain[:, 0], growing[:, 0])
+    assert growing[:, 1].mean() > 1.5 * plain[:, 1].mean()
+
+
+def test_slopes_and_shares_of_known_numbers():
+    widths = [10, 20, 80]
+    powers = torch.stack([3 * torch.tensor(widths).double() ** p for p in (-0.5, 2.0)])
+    torch.testing.assert_close(experiment.log_slopes(widths, powers), tensor([-0.5, 2.0]).double())
+    normal = random(400, 60)
+    covariance = torch.diag(torch.cat([torch.full((30,), 4.0), torch.full((30,), 1e-6)]).double())
+    normal[:, :30] *= 2
+    shares = experiment.share_in_central_interval(normal + 1, torch.ones(60).double(), covariance, least=0.1)
+    assert shares.mean().item() == pytest.approx(0.8, abs=0.02)
+
+
+def test_labels_are_wrong_where_one_may_look_and_strength_is_chosen_there():
+    labels = torch.zeros(3000, dtype=torch.int64)
+    split = experiment.split_with_wrong_labels(random(3000, 2), labels, (1000, 1000), 0.3, seeded())
+    for part, share in ((split.train, 0.27), (split.validation, 0.27), (split.test, 0.0)):
+        assert (part[1] != 0).double().mean().item() == pytest.approx(share, abs=0.04)
+    path = experiment.Path(tensor([0.2, 0.7, 0.4]), tensor([0.5, 0.6, 0.9]))
+    assert path.chosen.item() == pytest.approx(0.6)
+    assert experiment.accuracies(torch.eye(3)[None], tensor([0, 1, 1])).item() == pytest.approx(2 / 3)
 
 
 # --- Bad input ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.datasets import load_digits
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
@@ -319,7 +319,7 @@ def split_with_wrong_labels(
     return Split(*zip(images.split(parts), noisy.split(parts), strict=True))
 
 
-def accuracies(predictions: Float[Tensor, "p m k"], labels: Float[Tensor, " m"]) -> Float[Tensor, " p"]:
+def accuracies(predictions: Float[Tensor, "p m k"], labels: Int[Tensor, " m"]) -> Float[Tensor, " p"]:
     """Share of right classes at each setting."""
     return (predictions.argmax(dim=2) == labels).double().mean(dim=1)
 
