@@ -37,7 +37,7 @@
 # the best *linear* one, has {glue:text}`behind` times the least error at $\alpha = 0.25$. The paper's algorithm,
 # GAMP-RIE, has {glue:text}`ahead` times in {glue:text}`d-gamp` dimensions. The third is less expected: the average of
 # many networks that were trained by plain gradient descent, without any regularisation, from different random weights.
-# On the same samples it is as good as GAMP-RIE.
+# On the same samples it is nearly as good as GAMP-RIE.
 #
 # ```{verdicts}
 # ```
@@ -418,7 +418,8 @@ lab.glue("paths", fig)
 #
 # Left: errors of GAMP-RIE's first iterates in growing dimension come down to state evolution (black). Bars are standard
 # errors. Right: gradient descent beside GAMP-RIE on the same samples, a pair of points for each draw of teacher and
-# samples. Averages over initialisations lie on the line of equal error, single networks on the line of twice the error.
+# samples. Averages over initialisations lie near the line of equal error, single networks near the line of twice the
+# error.
 # ```
 #
 # ### Gradient descent beside both
@@ -452,8 +453,8 @@ lab.table(pd.DataFrame(rows))
 
 # %% [markdown]
 # Single networks have twice the error of their average. Against the closed form, the average seems to fall short: it is
-# up to {glue:text}`short` times as large. But so is GAMP-RIE's error in the same dimension, on the same samples. What
-# is missing is missing to both: the dimension, it seems, and not the averaging.
+# up to {glue:text}`short` times as large. But so is GAMP-RIE's error in the same dimension, on the same samples. Most
+# of what is missing is missing to both: the dimension, it seems, and not the averaging.
 #
 # ### The posterior itself
 #
@@ -748,8 +749,8 @@ lab.show_claims(claims)
 
 # %% [markdown]
 # One row is weaker than the abstract: averaged gradient descent is *above* the closed form in the dimension that we can
-# afford. The row below it says why we think that it is the dimension that is at fault. In the authors' stored
-# table, at $d = 200$, the average still lies above the closed form.
+# afford. The row below it says why we think that it is the dimension that is at fault. In the authors' stored table, at
+# $d = 200$, the average still lies above the closed form.
 #
 # ## Where it breaks
 #
