@@ -70,6 +70,8 @@ labels = torch.tensor(digits.target)
 order = torch.randperm(len(labels), generator=session.stream("split"))
 train, test = order[:n_train], order[n_train : n_train + n_test]
 targets = torch.nn.functional.one_hot(labels, 10).float() - 0.1
+
+# %%
 draw = session.stream("weights")
 first = torch.randn(width, images.shape[1], generator=draw)
 last = torch.randn(10, width, generator=draw)
@@ -90,9 +92,9 @@ def spectrum(gram):
 def fit(scale, price, n_steps=1500):
     """Minimise squared errors and the price of the weights with Adam."""
     inner, outer = first.clone().requires_grad_(), last.clone().requires_grad_()
-    at_start = (
-        features(first, images) @ last.T
-    )  # taken off: every network begins at zero
+    at_start = features(first, images) @ last.T
+    if price > 0:  # others have it taken off, so as to begin at zero
+        at_start.zero_()
     optimiser = torch.optim.Adam([inner, outer], lr=0.02 / max(scale, 1))
     for _ in range(n_steps):
         outputs = scale * (features(inner, images[train]) @ outer.T - at_start[train])
@@ -109,14 +111,8 @@ def fit(scale, price, n_steps=1500):
 
 # %%
 regimes = {"lazy": (30.0, 0.0), "rich": (0.1, 0.0), "collapsed": (0.3, 1e-4)}
-spectra, rows = (
-    {
-        "at the start": spectrum(
-            features(first, images[train]) @ features(first, images[train]).T
-        )
-    },
-    {},
-)
+hidden = features(first, images[train])
+spectra, rows = {"at the start": spectrum(hidden @ hidden.T)}, {}
 for name, (scale, price) in regimes.items():
     weights, right = fit(scale, price)
     hidden = features(weights, images[train])

@@ -272,6 +272,16 @@ def test_docstrings_in_plain_prose() -> None:
     assert lines[-5:] == ["Raises", "------", "ValueError", "    If it is wrong.", ">>> 2 * 3"]
 
 
+def test_a_default_of_another_library_is_not_told_of() -> None:
+    lines = ["Join paths."]
+    api.plain_prose(None, "attribute", "Run.join", Path.joinpath, None, lines)
+    assert lines == []
+    own = ["The digest."]
+    api.plain_prose(None, "attribute", "Run.digest", Pair.__init__, None, own)
+    api.plain_prose(None, "attribute", "Run.seed", 3, None, own)
+    assert own == ["The digest."]
+
+
 def test_named_results_are_left_to_napoleon() -> None:
     lines = ["Sum.", "", "Returns", "-------", "patches", "    The patches.", "indices", "    Where from."]
     expected = list(lines)

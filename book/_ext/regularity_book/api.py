@@ -138,8 +138,11 @@ def plain_prose(app: Sphinx, what: str, name: str, obj: object, options: object,
     """Prepare a docstring for napoleon, in place.
 
     "Returns" and "Yields" may hold prose, where napoleon would read the first line as a type. Signs that mean
-    something in reStructuredText, as in |x| or a*b, are mathematics here.
+    something in reStructuredText, as in |x| or a*b, are mathematics here. A field whose default is another library's
+    function would be told of in that library's words: those are left out.
     """
+    if what == "attribute" and not str(getattr(obj, "__module__", PACKAGE)).startswith(PACKAGE):
+        lines.clear()
     heads = [
         number
         for number in range(len(lines) - 1)
