@@ -273,9 +273,10 @@ def test_docstrings_in_plain_prose() -> None:
 
 
 def test_a_default_of_another_library_is_not_told_of() -> None:
-    lines = ["Join paths."]
-    api.plain_prose(None, "attribute", "Run.join", Path.joinpath, None, lines)
-    assert lines == []
+    for what in ("attribute", "method"):
+        lines = ["Join paths."]
+        api.plain_prose(None, what, "Run.join", Path.joinpath, None, lines)
+        assert lines == []
     own = ["The digest."]
     api.plain_prose(None, "attribute", "Run.digest", Pair.__init__, None, own)
     api.plain_prose(None, "attribute", "Run.seed", 3, None, own)

@@ -141,7 +141,7 @@ def plain_prose(app: Sphinx, what: str, name: str, obj: object, options: object,
     something in reStructuredText, as in |x| or a*b, are mathematics here. A field whose default is another library's
     function would be told of in that library's words: those are left out.
     """
-    if what == "attribute" and not str(getattr(obj, "__module__", PACKAGE)).startswith(PACKAGE):
+    if what in {"attribute", "method"} and not str(getattr(obj, "__module__", PACKAGE)).startswith(PACKAGE):
         lines.clear()
     heads = [
         number
