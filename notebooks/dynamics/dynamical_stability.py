@@ -763,9 +763,8 @@ claims += [
     ),
 ]
 
+
 # %% tags=["hide-input"]
-
-
 def successive(grid, values):
     """Largest ratio of means at two neighbouring rates at which all runs settled."""
     places = grid.settled()
