@@ -28,9 +28,10 @@
 # model fits exactly, with $\theta$ the distance to the minimum:
 #
 # $$
-# E(\theta) = \frac{1}{2n} \sum_{i=1}^n (x_i^\top \theta)^2,
-# \qquad H = \frac1n \sum_i x_i x_i^\top,
-# \qquad \lambda_1 \ge \lambda_2 \ge \dots \ge \lambda_d \text{ the eigenvalues of } H.
+# \begin{gathered}
+# E(\theta) = \frac{1}{2n} \sum_{i=1}^n (x_i^\top \theta)^2, \qquad H = \frac1n \sum_i x_i x_i^\top, \\
+# \lambda_1 \ge \lambda_2 \ge \dots \ge \lambda_d \text{ the eigenvalues of } H.
+# \end{gathered}
 # $$ (bowl)
 #
 # The *sharpness* is $\lambda_1$. The flow $\dot\theta = -\nabla E$, which is what gradient descent would be with steps of no length, reaches

@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Extensive width: the best that can be learned from quadratically many samples
 #
-# **A network as wide as its input has of the order of $d^2$ weights. From as many samples, how much of it can be
-# learned by anyone, with any amount of computing, and who gets there?**
+# **A network as wide as its input has of the order of d² weights, for d inputs. From as many samples, how much of it
+# can be learned by anyone, with any amount of computing, and who gets there?**
 #
 # | | |
 # |---|---|

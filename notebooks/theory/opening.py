@@ -26,12 +26,12 @@
 # Two layers, $m$ hidden neurons, inputs $x \in \mathbb{R}^d$, and one number besides, the scale $s$ of the output:
 #
 # $$
-# f(x) = s\,\sqrt{\tfrac2m}\; A\,\max(0, W x), \qquad W \in \mathbb{R}^{m \times d},\; A \in \mathbb{R}^{k \times m}
-# \text{ standard normal at the start.}
+# f(x) = s\,\sqrt{\tfrac2m}\; A\,\max(0, W x), \qquad W \in \mathbb{R}^{m \times d},\; A \in \mathbb{R}^{k \times m},
 # $$ (two-layers)
 #
-# The *features* of $x$ are $\phi(x) = \sqrt{2/m}\,\max(0, Wx)$, and $A$ reads them. What the network can learn from few
-# samples hangs on the features, and what the features become hangs on $m$, on $s$, and on what is added to the loss.
+# with standard normal weights at the start. The *features* of $x$ are $\phi(x) = \sqrt{2/m}\,\max(0, Wx)$, and $A$
+# reads them. What the network can learn from few samples hangs on the features, and what the features become hangs on
+# $m$, on $s$, and on what is added to the loss.
 #
 # **Infinite width.** At the start the inner products $\phi(x)^\top\phi(x')$ are means over $m$ independent neurons. As
 # $m$ grows they tend to a kernel, with a closed form for the ReLU
