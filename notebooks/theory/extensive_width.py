@@ -80,7 +80,7 @@ d_noisy: int = 30  # dimensions for the posterior
 posterior_ratios: list[float] = [0.1, 0.25, 0.4]  # α for it, with noise
 n_chains: int = 8  # chains that sample it
 n_trajectories: int = 60  # their trajectories
-linear_sizes: list[int] = [50, 100, 200]  # dimensions for n = 2d samples
+linear_sizes: list[int] = [50, 100, 200]  # dimensions, with twice as many samples
 n_linear_draws: int = 16  # teachers at each of them
 
 # %% tags=["hide-input"]

@@ -449,6 +449,9 @@ def test_code_and_visible_outputs_are_those_of_the_page(pair):
     assert pictures == originals
 
 
+OPTIONAL = {"minatar"}  # what a parameter file alone asks for, and says so
+
+
 def modules_imported(code: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
@@ -492,7 +495,7 @@ def test_the_first_cell_installs_what_the_page_imports(pair):
                 names = {name.lower().replace("_", "-") for name in distributions[top]}
                 missing |= set() if names & installed else {top}
     assert seen
-    assert missing == set()
+    assert missing <= OPTIONAL
 
 
 def test_links_lead_to_the_site_as_it_is_configured():
