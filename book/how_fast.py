@@ -140,3 +140,39 @@ draw("tuning")
 
 # %% tags=["hide-input"]
 show("tuning")
+
+# %% [markdown]
+# ## Dynamics
+#
+# ```{glue:figure} dynamics
+# :name: fig-how-fast-dynamics
+# :alt: Dots on a logarithmic axis of ratios, grouped by chapter. Most lie left of the dashed line at one.
+#
+# Times of the methods of part *Dynamics* over those of their peers. Left of the dashed line the method is faster. Dots:
+# one thread; rings: all threads; lines: the interval of the median. In the table, seconds and qualities are those of
+# the method / of its peer, with one thread.
+# ```
+
+# %% tags=["hide-input", "remove-output"]
+draw("dynamics")
+
+# %% tags=["hide-input"]
+show("dynamics")
+
+# %% [markdown]
+# ## Theory
+#
+# ```{glue:figure} theory
+# :name: fig-how-fast-theory
+# :alt: Dots on a logarithmic axis of ratios, grouped by chapter, left of the dashed line at one.
+#
+# Times of the methods of part *Theory* over those of their peers. Left of the dashed line the method is faster. Dots:
+# one thread; rings: all threads; lines: the interval of the median. In the table, seconds and qualities are those of
+# the method / of its peer, with one thread.
+# ```
+
+# %% tags=["hide-input", "remove-output"]
+draw("theory")
+
+# %% tags=["hide-input"]
+show("theory")
