@@ -492,7 +492,7 @@ def test_the_first_cell_installs_what_the_page_imports(pair):
                 seen.update(new)
                 waiting += [path.read_text(encoding="utf-8") for path in new]
             elif top not in sys.stdlib_module_names:
-                names = {name.lower().replace("_", "-") for name in distributions[top]}
+                names = {name.lower().replace("_", "-") for name in distributions.get(top, [])}
                 missing |= set() if names & installed else {top}
     assert seen
     assert missing <= OPTIONAL
