@@ -170,11 +170,15 @@ def _home(reference: addnodes.pending_xref) -> str | None:
     """The full name of what a reference means in its module, or the package around; None if that is not of ours."""
     name = reference.get("py:module") or PACKAGE
     for place in (name, name.rpartition(".")[0] or PACKAGE):
-        found = getattr(importlib.import_module(place), reference["reftarget"], None)
-        home = str(getattr(found, "__module__", ""))
-        if home.startswith(f"{PACKAGE}."):
-            return f"{home}.{getattr(found, '__qualname__', '')}"
+        if home := _full_name(getattr(importlib.import_module(place), reference["reftarget"], None)):
+            return home
     return None
+
+
+def _full_name(found: object) -> str | None:
+    """The name under which this package defines what was found; None for what is not of this package."""
+    module = str(getattr(found, "__module__", ""))
+    return f"{module}.{getattr(found, '__qualname__', '')}" if module.startswith(f"{PACKAGE}.") else None
 
 
 def name_in_full(app: Sphinx, doctree: nodes.document) -> None:
@@ -224,11 +228,10 @@ def resolve_reexport(
     module, _, attribute = target.rpartition(".")
     if module == PACKAGE or module.startswith(f"{PACKAGE}."):
         try:
-            obj = getattr(importlib.import_module(module), attribute, None)
+            home = _full_name(getattr(importlib.import_module(module), attribute, None))
         except ModuleNotFoundError:  # the reference leads nowhere, as Sphinx will say
             return None
-        home = f"{getattr(obj, '__module__', '')}.{getattr(obj, '__qualname__', '')}"
-        if home != target and home.startswith(f"{PACKAGE}."):
+        if home and home != target:
             python = env.get_domain("py")
             return python.resolve_xref(
                 env, node["refdoc"], app.builder, node["reftype"], home, node, contnode

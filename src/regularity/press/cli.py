@@ -16,8 +16,8 @@ INTERRUPTED = 130
 if (
     os.path.basename(sys.argv[0]) == "regularity"
     and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    and "multiprocessing.spawn"
-    not in sys.modules  # a worker of a sweep imports this too; its parent sees to it
+    # A worker of a sweep imports this too; its parent sees to it.
+    and "multiprocessing.spawn" not in sys.modules
 ):
     signal.signal(signal.SIGINT, _end)  # until the rest is imported: an exception would be a long traceback
 
@@ -313,9 +313,8 @@ def _record(runs: list[Any], workers: int | None, scheduler: str | None) -> None
     from regularity.press.records import fold_runs, kind_of_device
 
     _report_failures(_run_all(runs, workers, scheduler), runs)
-    by_device: dict[
-        str, list[Any]
-    ] = {}  # workers of a cluster, or a folder of runs, may be of several machines
+    # Workers of a cluster, or a folder of runs, may be of several machines.
+    by_device: dict[str, list[Any]] = {}
     for run in runs:
         by_device.setdefault(kind_of_device(run.read()["provenance"]), []).append(run)
     for device, group in by_device.items():

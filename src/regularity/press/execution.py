@@ -279,9 +279,8 @@ def execute_notebook(
             raise RunFailedError(reason, reason, _text_of(made)) from None
         except OSError as error:  # the disk with the temporary folder is full, for one
             raise BookError(f"cannot execute in {scratch}: {one_line(error)}") from None
-        except (
-            Exception
-        ) as error:  # Jupyter's own ways not to find a kernel, to start one, or to hear from it
+        except Exception as error:
+            # Jupyter's own ways not to find a kernel, to start one, or to hear from it.
             reason = f"its kernel did not start: {one_line(error)}"
             raise RunFailedError(reason, traceback.format_exc(), _text_of(made)) from None
         finally:
