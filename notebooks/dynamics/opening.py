@@ -88,22 +88,23 @@ samples = draw * torch.linspace(1.5, 0.5, d, dtype=torch.float64)
 samples /= samples.norm(dim=1, keepdim=True)
 hessian = samples.T @ samples / n  # of trace one
 sharpness = torch.linalg.eigvalsh(hessian)[-1].item()
-shape = hessian / sharpness  # the bowl of sharpness one
-squares = torch.einsum("ni,nj->nij", samples, samples)
+steepness = np.geomspace(0.1, 10, 200)
+scales = torch.tensor(steepness / sharpness)[:, None, None]
+bowls = scales * hessian  # one a sharpness
 
 
-def distance(steepness, batch_size):
+def distances_after(batch_size):
     """Root mean square of the distance after the steps; at the start it is one."""
-    bowl, moments = steepness * shape, torch.eye(d, dtype=torch.float64) / d
-    scale = (steepness / sharpness) ** 2 / n
+    moments = torch.eye(d, dtype=torch.float64).expand_as(bowls) / d
     for _ in range(n_steps):
-        drift = bowl @ moments + moments @ bowl
-        lengths = torch.einsum("ni,ij,nj->n", samples, moments, samples)
-        noise = scale * torch.einsum("n,nij->ij", lengths, squares)
-        mixed = bowl @ moments @ bowl
+        drift = bowls @ moments + moments @ bowls
+        lengths = ((samples @ moments) * samples).sum(dim=-1, keepdim=True)
+        noise = scales**2 * (samples.T @ (lengths * samples)) / n
+        mixed = bowls @ moments @ bowls
         change = learning_rate * (mixed + (noise - mixed) / batch_size)
         moments = moments + learning_rate * (change - drift)
-    return moments.trace().clamp_min(0).sqrt().item()
+    squares = moments.diagonal(dim1=1, dim2=2).sum(dim=1)
+    return squares.clamp_min(0).sqrt().numpy()
 
 
 def ball_distance(steepness):
@@ -116,12 +117,8 @@ def ball_distance(steepness):
 # iterated as it stands, so that no luck of a draw enters.
 
 # %%
-steepness = np.geomspace(0.1, 10, 200)
 batch_sizes = {"gradient descent": np.inf, "SGD, B = 8": 8, "SGD, B = 1": 1}
-distances = {
-    name: np.array([distance(value, size) for value in steepness])
-    for name, size in batch_sizes.items()
-}
+distances = {name: distances_after(size) for name, size in batch_sizes.items()}
 
 
 def edge(size):
@@ -152,7 +149,7 @@ fig, axes = lab.figure(height=3.4)
 flow = np.exp(
     -learning_rate
     * n_steps
-    * np.linalg.eigvalsh(shape.numpy())[None]
+    * np.linalg.eigvalsh(hessian.numpy() / sharpness)[None]
     * steepness[:, None]
 )
 axes.loglog(
