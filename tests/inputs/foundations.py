@@ -171,6 +171,10 @@ EXAMPLES = {
             "divergence": random(3, seed=2),
         }
     ),
+    # polynomials
+    "hermite_basis": Example({"points": random(3), "degree": 3}),
+    "legendre_basis": Example({"points": doubles(-0.7, 0.2, 1.0), "degree": 3}),
+    "product_basis": Example({"bases": random(2, 2, 3), "indices": torch.tensor([[0, 0], [1, 2]])}),
     # spectra
     "denoise_symmetric": Example(NOISY_LAW | {"noisy": SYMMETRIC}),
     "noisy_density": Example(NOISY_LAW | {"points": doubles(-5.0, 0.3, 1.7)}),

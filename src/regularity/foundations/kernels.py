@@ -4,17 +4,16 @@ Both follow one recursion over the layers. A layer asks for two Gaussian means o
 "relu" (arc-cosine kernels) and "erf", a Hermite series by Gauss's quadrature for any other.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from scipy.special import roots_hermitenorm
 from torch import Tensor
 
 from regularity.foundations.checks import as_floats, check_at_least, check_finite, check_squares
 from regularity.foundations.choices import choose
+from regularity.foundations.polynomials import gauss_hermite, hermite_basis
 
 
 class Duals(NamedTuple):
@@ -99,15 +98,10 @@ def hermite_coefficients(
     (stds,) = as_floats(stds=stds)
     if not bool((stds > 0).all()):
         raise ValueError(f"stds must be positive; got {stds.min().item():g}")
-    nodes, weights = (
-        torch.as_tensor(part, dtype=torch.float64, device=stds.device) for part in roots_hermitenorm(n_terms)
-    )
-    polynomials = [torch.ones_like(nodes), nodes]
-    for k in range(1, n_terms - 1):
-        polynomials.append((nodes * polynomials[k] - math.sqrt(k) * polynomials[k - 1]) / math.sqrt(k + 1))
+    nodes, weights = (part.to(stds.device) for part in gauss_hermite(n_terms))
     values = activation(stds.double()[:, None] * nodes)
     check_finite("activation", values)
-    found = (values * weights / weights.sum()) @ torch.stack(polynomials).T
+    found = (values * weights) @ hermite_basis(nodes, n_terms - 1)
     scale = found.abs().amax(dim=1, keepdim=True)
     return found.where(found.abs() > 1e-15 * n_terms * scale, 0.0).to(stds.dtype)
 
