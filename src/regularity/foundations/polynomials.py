@@ -1,8 +1,8 @@
 """Orthonormal polynomials of one variable and of several, with the quadratures that integrate them.
 
 The Hermite polynomials h_0, h_1, ... are orthonormal under the standard normal law, the Legendre polynomials under
-the uniform law on [−1, 1]. Either family obeys x p_j = √β_j p_{j−1} + √β_{j+1} p_{j+1}, with β_j = j for Hermite's and
-j²/(4j² − 1) for Legendre's (Gautschi, "Orthogonal Polynomials: Computation and Approximation", 2004, table 1.1).
+the uniform law on [−1, 1]. Either family obeys x p_j = √β_j p_{j−1} + √β_{j+1} p_{j+1}, with β_j = j for Hermite and
+j²/(4j² − 1) for Legendre (Gautschi, "Orthogonal Polynomials: Computation and Approximation", 2004, table 1.1).
 """
 
 import math
