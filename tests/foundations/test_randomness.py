@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from regularity.foundations.randomness import child_seed, stream
+from regularity.foundations.randomness import child_seed, random_signs, stream
 
 
 def test_seeds_are_the_same_on_every_machine():
@@ -74,3 +74,14 @@ def test_what_is_no_seed_is_refused_by_name(make):
     for bad in (True, 1.0, None, ("a",)):
         with pytest.raises(TypeError, match="names must be words and whole numbers; got"):
             make(0, "a", bad)
+
+
+def test_signs_are_independent_and_even():
+    """Of z uniform in {-1, 1}^d: E zzᵀ = I, with entries of variance 1/n off the diagonal."""
+    signs = random_signs(torch.empty(20_000, 5, dtype=torch.float64), stream(0, "signs"))
+    assert signs.dtype is torch.float64
+    assert set(signs.unique().tolist()) == {-1.0, 1.0}
+    moments = signs.T @ signs / len(signs)
+    assert torch.equal(moments.diagonal(), torch.ones(5, dtype=torch.float64))
+    assert (moments - torch.eye(5)).abs().max() < 5 / len(signs) ** 0.5
+    assert signs.mean(0).abs().max() < 5 / len(signs) ** 0.5

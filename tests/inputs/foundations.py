@@ -147,6 +147,11 @@ EXAMPLES = {
     ),
     "total_variation": Example({"values": GRIDS, "n_axes": 2}),
     "total_variation (mean)": Example({"values": GRIDS, "n_axes": 2, "form": "mean"}),
+    # randomness
+    "random_signs": Example(
+        {"like": random(3), "generator": seeded},
+        right={"NaN": any_number, "infinity": any_number},  # only its shape and its type count
+    ),
     # risk
     "as_counts": Example(COUNTS),
     "binomial_variance": Example(COUNTS),

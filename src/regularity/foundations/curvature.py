@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from regularity.foundations.checks import as_floats, check_at_least, check_finite
 from regularity.foundations.hypergradients import Product
+from regularity.foundations.randomness import random_signs
 
 # --- Products ----------------------------------------------------------------------------------------------------
 
@@ -293,12 +294,6 @@ def extreme_eigenvalues(product: Product, start: Float[Tensor, " d"], *, n_steps
 # --- Random probes -----------------------------------------------------------------------------------------------
 
 
-def _signs(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Random signs, drawn on the generator's device."""
-    where = like.device if generator is None else generator.device
-    return torch.randint(2, like.shape, generator=generator, device=where).to(like) * 2 - 1
-
-
 def spectral_density(
     product: Product,
     like: Float[Tensor, " d"],
@@ -345,7 +340,7 @@ def spectral_density(
     (like,) = as_floats(like=like)
     nodes, weights = [], []
     for _ in range(n_draws):
-        reduced = lanczos(product, _signs(like, generator), n_steps=n_steps)
+        reduced = lanczos(product, random_signs(like, generator), n_steps=n_steps)
         values, vectors = reduced.eigenpairs()
         nodes.append(values)
         weights.append(vectors[0].square() / n_draws)
@@ -412,7 +407,7 @@ def hutchinson_trace(
     """
     check_at_least("n_draws", n_draws, 2)
     (like,) = as_floats(like=like)
-    probes = (_signs(like, generator) for _ in range(n_draws))
+    probes = (random_signs(like, generator) for _ in range(n_draws))
     draws = torch.stack([probe.double() @ product(probe).double() for probe in probes])
     if not bool(torch.isfinite(draws).all()):
         raise FloatingPointError("the product is not finite")

@@ -2,10 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from numbers import Integral
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from regularity.foundations.checks import as_floats
+
+# Makes a generator out of names: `lab.Session.stream`, or `functools.partial(stream, seed)`.
+Stream = Callable[..., torch.Generator]
 
 
 def child_seed(seed: int, *names: str | int) -> int:
@@ -85,3 +93,34 @@ def stream(seed: int, *names: str | int, device: str | torch.device = "cpu") -> 
     tensor([0.1408, 0.1351])
     """
     return torch.Generator(device=device).manual_seed(child_seed(seed, *names))
+
+
+def random_signs(
+    like: Float[Tensor, "*shape"], generator: torch.Generator | None = None
+) -> Float[Tensor, "*shape"]:
+    """Draw −1 or 1 with equal chances (Rademacher's law), independently for each entry.
+
+    Parameters
+    ----------
+    like
+        A tensor of the shape, the type and on the device of what is returned; its values do not count.
+    generator
+        Where the numbers come from, on any device; None: torch's own, on the device of `like`.
+
+    Returns
+    -------
+    The signs.
+
+    Raises
+    ------
+    ValueError
+        If `like` has no entries.
+
+    Examples
+    --------
+    >>> random_signs(torch.zeros(4), stream(0, "probes"))
+    tensor([-1.,  1.,  1.,  1.])
+    """
+    (like,) = as_floats(finite=False, like=like)
+    where = like.device if generator is None else generator.device
+    return torch.randint(2, like.shape, generator=generator, device=where).to(like) * 2 - 1
