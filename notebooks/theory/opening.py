@@ -55,18 +55,17 @@
 # %% tags=["hide-input"]
 import pandas as pd
 import torch
-from sklearn.datasets import load_digits
 
 from regularity import lab
+from regularity.data import load_digits
 from regularity.foundations import kernels
 
 session = lab.begin(seed=0)
 
 # %%
 n_train, n_test, width = 300, 1000, 256
-digits = load_digits()
-images = torch.nn.functional.normalize(torch.tensor(digits.data).float())
-labels = torch.tensor(digits.target)
+images, labels = load_digits()
+images = torch.nn.functional.normalize(images.flatten(1))
 order = torch.randperm(len(labels), generator=session.stream("split"))
 train, test = order[:n_train], order[n_train : n_train + n_test]
 targets = torch.nn.functional.one_hot(labels, 10).float() - 0.1

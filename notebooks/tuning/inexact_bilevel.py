@@ -677,7 +677,21 @@ lab.glue("digit-ratio", digit_ratio)
 #
 # On the quadratic problems the true error is known at every visit. On the other three, a hypergradient at accuracies of
 # $10^{-10}$ stands in for the truth at some visits of a run. {numref}`fig-inexact-bilevel-method` (right) shows the
-# bounds against the errors.
+# bounds against the errors. A run keeps its two accuracies together, so that either error may hide behind the other: on the
+# quadratic problems we also loosen one of them at a time, from starts on all sides of the minimiser, and ask whether $f$
+# lies in the bracket of each such solution.
+
+# %%
+outside = []
+for k, problem in enumerate(problems):
+    sides = torch.randn(8, n_variables, generator=session.stream("sides", k)).to(origin)
+    starts = problem.minimiser(origin) + 0.1 * sides
+    for eps, delta in ((0.1, 1e-9), (1e-9, 0.1)):
+        loose, farthest = experiment.loose_certificates(
+            problem, origin, starts, accuracy=eps, linear_accuracy=delta
+        )
+        certificates["quadratic"] += loose
+        outside.append(farthest)
 
 # %%
 certificates |= {
@@ -732,7 +746,8 @@ lab.glue("method", fig)
 #
 # Left: three ways to the hypergradient of one quadratic problem from the exact minimiser, or, for unrolling, from zero;
 # error against products with the Hessian, or steps. Conjugate gradients (blue) end after as many as there are variables.
-# Right: certified bounds against true errors of the hypergradients along MAID's runs. No point lies above the diagonal.
+# Right: certified bounds against true errors of the hypergradients along MAID's runs, and of the quadratic ones with one
+# accuracy loosened. No point lies above the diagonal.
 # The bounds are close where second derivatives are constant, and cautious by orders of magnitude where they are not.
 # ```
 #
@@ -752,11 +767,22 @@ implied = partial(lab.Claim, kind="statistical", source="implied")
 # %% tags=["hide-input"]
 claims = [
     lab.Claim(
-        "The bound on the hypergradient's error holds at every visit (largest error"
-        " over bound)",
+        "The bound on the hypergradient's error holds at every visit, and where one"
+        " accuracy is loose (largest error over bound)",
         "“only relies on inexact function evaluations and hypergradients”",
         max(tightness.values()),
         lab.at_most(1),
+        "exact",
+        source="implied",
+        revised="one accuracy loosened at a time, beside the visits, when all seeds had"
+        " been seen",
+    ),
+    lab.Claim(
+        "The exact loss lies in the bracket of every loose solution (farthest outside,"
+        " over the loss)",
+        "“only relies on inexact function evaluations”",
+        max(outside),
+        lab.at_most(1e-9),
         "exact",
         source="implied",
     ),

@@ -824,6 +824,24 @@ def test_traces_and_promises_are_read_off_the_exact_loss():
     assert experiment.broken_promise(problem, backwards, 1e-8) == pytest.approx(rise, rel=1e-3)
 
 
+@pytest.mark.parametrize("side", ["low", "high"])
+def test_loose_certificates_see_that_either_end_of_a_bracket_is_needed(side, monkeypatch):
+    problem = experiment.draw_quadratic(200, 8, seeded(4))
+    theta = torch.zeros(8, dtype=torch.float64)
+    starts = problem.minimiser(theta) + 0.1 * random(6, 8)
+    probe = partial(experiment.loose_certificates, problem, theta, starts, accuracy=0.1, linear_accuracy=1e-9)
+    pairs, outside = probe()
+    assert len(pairs) == 6
+    assert all(0 < error <= bound for bound, error in pairs)
+    assert outside < 0
+
+    def without(value, *bounds):
+        return certified_bracket(value, *bounds)._replace(**{side: value})
+
+    monkeypatch.setattr(experiment, "certified_bracket", without)
+    assert probe()[1] > 1e-3
+
+
 def test_eased_bounds_change_nothing_else():
     problem, theta, start = CASES["experts"]
     eased = Eased(problem, 0.1)

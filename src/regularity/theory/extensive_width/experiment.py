@@ -1,6 +1,5 @@
 """The chapter's runs: errors of every method on drawn teachers, by name, one entry a draw."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from regularity.foundations.randomness import Stream
 from regularity.foundations.spectra import (
     SpectralLaw,
     denoise_symmetric,
@@ -23,9 +23,6 @@ from regularity.theory.extensive_width.method import (
 )
 from regularity.theory.extensive_width.problems import Samples, draw_samples, label
 from regularity.theory.extensive_width.rivals import regress_on_inputs, regress_on_products, sample_posterior
-
-Stream = Callable[..., torch.Generator]
-
 
 # --- Denoising ---------------------------------------------------------------------------------------------------
 

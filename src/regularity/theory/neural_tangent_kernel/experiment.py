@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from sklearn.datasets import load_digits
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
-from regularity.data import load_mnist
+from regularity.data import load_digits, load_mnist
 from regularity.foundations.choices import choose
 from regularity.foundations.kernels import Activation, wide_network_kernels
+from regularity.foundations.randomness import Stream
 from regularity.theory.neural_tangent_kernel.method import (
     KernelFlow,
     Networks,
@@ -24,8 +24,6 @@ from regularity.theory.neural_tangent_kernel.method import (
 )
 from regularity.theory.neural_tangent_kernel.problems import to_sphere
 from regularity.theory.neural_tangent_kernel.rivals import gaussian_kernel, kernel_ridge
-
-Stream = Callable[..., Generator]
 
 
 @dataclass(frozen=True)
@@ -273,24 +271,14 @@ def decay_of_modes(
 # --- Digits with wrong labels -------------------------------------------------------------------------------------
 
 
-def _digits() -> tuple[Tensor, Tensor]:
-    images, labels = load_digits(return_X_y=True)
-    return torch.as_tensor(images), torch.as_tensor(labels)
-
-
-def _mnist() -> tuple[Tensor, Tensor]:
-    images, labels = load_mnist("train")
-    return images.flatten(1).double(), labels.long()
-
-
-SETS = {"digits": _digits, "mnist": _mnist}
+SETS = {"digits": load_digits, "mnist": lambda: load_mnist("train")}
 
 
 def draw_images(name: str, n: int, generator: Generator, device: torch.device) -> tuple[Tensor, Tensor]:
     """Some images of a set, on the sphere, and their classes."""
     images, labels = choose("images", name, SETS)()
     chosen = torch.randperm(len(images), generator=generator)[:n]
-    return to_sphere(images[chosen]).to(device), labels[chosen].to(device)
+    return to_sphere(images[chosen].flatten(1).double()).to(device), labels[chosen].to(device)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from skimage.restoration import denoise_tv_chambolle
-from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from regularity.data import block_mean, centre_crop, photograph
+from regularity.data import block_mean, centre_crop, load_digits, photograph
 from regularity.foundations.hypergradients import (
     conjugate_gradients,
     implicit_hypergradient,
@@ -24,6 +23,7 @@ from regularity.foundations.hypergradients import (
 from regularity.foundations.metrics import psnr
 from regularity.tuning.inexact_bilevel.method import (
     BilevelResult,
+    certified_bracket,
     inexact_hypergradient,
     maid,
     solve_lower,
@@ -105,10 +105,11 @@ def draw_digits(
     device: str | torch.device = "cpu",
 ) -> DigitSplit:
     """Split scikit-learn's digits and add noise to their pixels, whose range is 1; the last feature is the bias."""
-    pixels, labels = (torch.as_tensor(part) for part in load_digits(return_X_y=True))
+    images, labels = load_digits()
+    pixels = images.flatten(1).double()
     noise = torch.randn(pixels.shape, generator=generator, dtype=torch.float64)
-    features = torch.cat([pixels / 16 + pixel_noise * noise, noise.new_ones(len(noise), 1)], dim=1).to(device)
-    labels = labels.long().to(device)
+    features = torch.cat([pixels + pixel_noise * noise, noise.new_ones(len(noise), 1)], dim=1).to(device)
+    labels = labels.to(device)
     order = torch.randperm(len(pixels), generator=generator).to(device)
     train, validation, test = order.tensor_split((n_train, n_train + n_validation))
     problem = SoftmaxRegression(features[train], labels[train], features[validation], labels[validation], 10)
@@ -271,6 +272,22 @@ def broken_promise(problem: QuadraticProblem, run: BilevelResult, decrease: floa
     promised = [decrease * visit.step * visit.hypergradient.square().sum().item() for visit in run.accepted]
     excess = [new - old + least for old, new, least in zip(gaps, gaps[1:], promised, strict=False)]
     return max(excess, default=0.0) / first
+
+
+def loose_certificates(
+    problem: QuadraticProblem, theta: Tensor, starts: Float[Tensor, "n d"], **accuracies: float
+) -> tuple[list[tuple[float, float]], float]:
+    """Bounds and errors of hypergradients from several starts; how far f lies outside a bracket at most, over f."""
+    truth, loss = problem.exact_hypergradient(theta), exact_loss(problem, theta)
+    pairs, outside = [], []
+    for start in starts:
+        found = inexact_hypergradient(problem, theta, start, **accuracies)
+        ends = certified_bracket(
+            found.upper_value, found.upper_slope, found.lower.accuracy, problem.upper_smoothness
+        )
+        pairs.append((found.bound, torch.linalg.vector_norm(found.values - truth).item()))
+        outside.append(max(ends.low - loss, loss - ends.high) / loss)
+    return pairs, max(outside)
 
 
 def settled_loss(problem: BilevelProblem, theta: Tensor, start: Tensor) -> float:

@@ -11,7 +11,7 @@ from sklearn import datasets
 from sklearn.preprocessing import PolynomialFeatures
 from torch import Tensor, nn
 
-from regularity.data import load_mnist, load_tiny_shakespeare
+from regularity.data import load_digits, load_mnist, load_tiny_shakespeare
 from regularity.foundations.randomness import stream
 from regularity.foundations.training import SCHEDULES, train
 from regularity.tuning.self_tuning_networks.method import (
@@ -58,17 +58,12 @@ def draw_splits(
     return Split(*((inputs[part].to(device), labels[part].to(device)) for part in parts))
 
 
-def _small_digits() -> tuple[Tensor, Tensor]:
-    images, labels = (torch.as_tensor(datasets.load_digits()[key]) for key in ("images", "target"))
-    return images.float() / 16, labels
-
-
 def _bundled_text() -> str:
     loaders = (datasets.load_diabetes, datasets.load_wine, datasets.load_digits, datasets.load_breast_cancer)
     return "".join(load().DESCR for load in loaders).lower()
 
 
-DIGITS = {"small": _small_digits, "mnist": lambda: load_mnist("train")}
+DIGITS = {"small": load_digits, "mnist": lambda: load_mnist("train")}
 TEXTS = {"bundled": _bundled_text, "shakespeare": load_tiny_shakespeare}
 
 
