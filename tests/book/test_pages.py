@@ -3,6 +3,7 @@
 import ast
 import base64
 import inspect
+import json
 import re
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +29,7 @@ from regularity_book import (
     verdicts,
 )
 from sphinx import addnodes
+from sphinx.application import Sphinx
 
 from regularity.lab.verdicts import claim_anchor
 from regularity.press.chapters import Chapter, Pair, all_chapters, page_numbers
@@ -614,6 +616,26 @@ def test_live_code_is_left_to_pages_that_have_code(script: str, kept: bool) -> N
 
     assert left() == kept
     assert left(nodes.container(classes=["cell_input"])) == 1, "once, not twice"
+
+
+def test_words_of_the_glossary_stay_in_the_search_when_another_page_is_built_again(tmp_path: Path) -> None:
+    write(tmp_path / "conf.py", 'extensions = ["regularity_book.search"]\nhtml_theme = "basic"\n')
+    write(tmp_path / "index.rst", "Start\n=====\n\n.. toctree::\n   :glob:\n\n   *\n")
+    write(tmp_path / "words.rst", "Words\n=====\n\n.. glossary::\n\n   SURE\n      A risk estimate.\n")
+    write(tmp_path / "other.rst", "Other\n=====\n\n.. glossary::\n\n   ridge\n      A penalty.\n")
+
+    def entries() -> set[str]:
+        built = tmp_path / "html"
+        app = Sphinx(tmp_path, tmp_path, built, tmp_path / "doctrees", "html", status=None, warning=None)
+        app.build()
+        index = (built / "searchindex.js").read_text(encoding="utf-8")
+        return set(json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))["indexentries"])
+
+    assert entries() == {"sure", "ridge"}
+    write(tmp_path / "other.rst", "Other\n=====\n\nNo words.\n")
+    assert entries() == {"sure"}
+    (tmp_path / "words.rst").unlink()
+    assert entries() == set()
 
 
 def test_buttons_lead_to_plain_copies() -> None:
