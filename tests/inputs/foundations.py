@@ -117,6 +117,9 @@ EXAMPLES = {
     ),
     "undo_stabilisation (gamma)": Example({"transformed": NOISY, "family": "gamma", "parameter": 3.0}),
     "undo_stabilisation (poisson)": Example({"transformed": NOISY, "family": "poisson", "parameter": 0.1}),
+    # optimisers
+    "adam": Example({"learning_rate": doubles(0.1, 0.2), "damping": doubles(1e-8, 0.1)}),
+    "heavy_ball": Example({"learning_rate": doubles(0.1, 0.2), "momentum": doubles(0.5, 0.9)}),
     # particles
     "median_bandwidth (squared)": Example(
         {
