@@ -23,7 +23,7 @@ def call(point: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
 SAMPLED = SampledLoss(call, INPUTS, LABELS)
 POINT = random(12, seed=1)
 MEASURED = {"sampled": SAMPLED, "point": POINT, "n_draws": 3, "generator": seeded}
-TRAINED = {"call": call, "points": random(2, 1, 12, seed=2), "inputs": INPUTS, "labels": LABELS}
+TRAINED = {"sampled": SAMPLED, "points": random(2, 1, 12, seed=2)}
 DIAGONAL = torch.linspace(-1, 3, 12, dtype=torch.float64)
 
 
@@ -61,8 +61,6 @@ EXAMPLES = {
         {"eigenvalues": doubles(3, 1, 0, -2), "noise": 1.0, "size": 4, "generator": seeded}
     ),
     "multiplicative_spectrum": Example({"eigenvalues": doubles(3, 1, 0.5), "size": 4, "generator": seeded}),
-    "heavy_ball": Example({"rates": doubles(0.1, 0.2), "momentum": doubles(0.5, 0.9)}),
-    "adam": Example({"rates": doubles(0.1, 0.2), "damping": doubles(1e-8, 0.1)}),
     "train_runs": Example(
         TRAINED
         | {"update": lambda gradients: -0.1 * gradients, "batch_size": 4, "n_epochs": 2, "generator": seeded}

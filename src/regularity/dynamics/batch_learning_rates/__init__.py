@@ -27,11 +27,8 @@ from regularity.dynamics.batch_learning_rates.problems import (
 )
 from regularity.dynamics.batch_learning_rates.rivals import (
     SCHEDULES,
-    adam,
     epochs_of_batches,
     evaluate,
-    gradients_of,
-    heavy_ball,
     train_runs,
 )
 
@@ -42,7 +39,6 @@ __all__ = [
     "BatchEnds",
     "SampledLoss",
     "Steps",
-    "adam",
     "additive_extreme",
     "additive_spectrum",
     "batch_extremes",
@@ -51,8 +47,6 @@ __all__ = [
     "epochs_of_batches",
     "evaluate",
     "first_points",
-    "gradients_of",
-    "heavy_ball",
     "largest_stable",
     "learn_steps",
     "log_log_slope",

@@ -1,14 +1,14 @@
 """The chapter's runs: the laws on random matrices and on networks, largest stable rates, and the learner's rivals."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from sklearn.datasets import load_digits
 from torch import Tensor
 
-from regularity.data import load_mnist
+from regularity.data import load_digits, load_mnist
 from regularity.dynamics.batch_learning_rates.method import (
     Kind,
     SampledLoss,
@@ -22,44 +22,22 @@ from regularity.dynamics.batch_learning_rates.method import (
     second_order_shift,
 )
 from regularity.dynamics.batch_learning_rates.problems import additive_spectrum, multiplicative_spectrum
-from regularity.dynamics.batch_learning_rates.rivals import (
-    SCHEDULES,
-    adam,
-    epochs_of_batches,
-    evaluate,
-    gradients_of,
-    heavy_ball,
-    train_runs,
-)
+from regularity.dynamics.batch_learning_rates.rivals import SCHEDULES, evaluate, train_runs
 from regularity.foundations.choices import choose
 from regularity.foundations.curvature import TraceEstimate, hutchinson_trace
+from regularity.foundations.optimisers import adam, heavy_ball
+from regularity.foundations.randomness import Stream
 
-Stream = Callable[..., torch.Generator]
-
-# --- Images ------------------------------------------------------------------------------------------------------
-
-
-def digits() -> tuple[Float[Tensor, "1797 64"], Int[Tensor, " 1797"]]:
-    """Scikit-learn's handwritten digits of 8 × 8 pixels, in [0, 1], the mean image taken out."""
-    pixels, labels = load_digits(return_X_y=True)
-    images = torch.tensor(pixels / 16, dtype=torch.float32)
-    return images - images.mean(dim=0), torch.tensor(labels)
-
-
-def mnist() -> tuple[Float[Tensor, "60000 784"], Int[Tensor, " 60000"]]:
-    """The training images of MNIST, flat, the mean image taken out."""
-    images, labels = load_mnist("train")
-    return images.flatten(1) - images.flatten(1).mean(dim=0), labels
-
-
-IMAGES = {"digits": digits, "mnist": mnist}
+IMAGES = {"digits": load_digits, "mnist": lambda: load_mnist("train")}
+OPTIMISERS = {"SGD": heavy_ball, "Adam": adam}
 
 
 def split_images(
     dataset: str, sizes: Sequence[int], generator: torch.Generator
 ) -> list[tuple[Float[Tensor, "_ d"], Int[Tensor, " _"]]]:
-    """Deal the images of "digits" or "mnist" into disjoint sets of these sizes."""
+    """Deal "digits" or "mnist" into disjoint sets of these sizes: flat, the mean image of all taken out."""
     images, labels = choose("dataset", dataset, IMAGES)()
+    images = images.flatten(1) - images.flatten(1).mean(dim=0)
     if sum(sizes) > len(images):
         raise ValueError(f"sizes must sum to at most {len(images)} images; got {sum(sizes)}")
     order = torch.randperm(len(images), generator=generator)[: sum(sizes)]
@@ -68,58 +46,48 @@ def split_images(
 
 # --- Random matrices with the laws' own noise --------------------------------------------------------------------
 
+SPIKES, NOISE = (1.0, -0.5), 16.0  # of the additive law; the sample covariance has the first
 
-@dataclass(frozen=True)
-class Simulated:
-    """Ends of spectra in which the noise is what a law assumes: one row a batch size, one column a repetition."""
 
-    predicted: Float[Tensor, " sizes"]
-    measured: Float[Tensor, "sizes repetitions"]
-
-    def farthest(self) -> tuple[float, float]:
-        """How far the mean is from the law, relative, at the size where it is farthest; and its standard error."""
-        relative = self.measured / self.predicted[:, None] - 1
-        row = relative[relative.mean(dim=1).abs().argmax()]
-        return row.mean().abs().item(), row.std().item() / len(row) ** 0.5
+def laws_at_home(dimension: int) -> dict[str, Callable[[float], float]]:
+    """Where the laws put the ends of such matrices' spectra, for every effective batch size."""
+    top, bottom = SPIKES
+    return {
+        "top": lambda size: additive_extreme(top, NOISE, size),
+        "bottom": lambda size: additive_extreme(bottom, NOISE, size),
+        "sample covariance": lambda size: multiplicative_extreme(top, NOISE, dimension, size),
+    }
 
 
 def simulate_laws(
-    dimension: int,
-    sizes: Sequence[int],
-    n_repetitions: int,
-    stream: Stream,
-    *,
-    spikes: tuple[float, float] = (1.0, -0.5),
-    noise: float = 16.0,
-) -> dict[str, Simulated]:
-    """Spikes under additive noise, both ends, and one under multiplicative noise of the same strength `noise`.
+    dimension: int, sizes: Sequence[int], n_repetitions: int, stream: Stream
+) -> dict[str, Float[Tensor, "sizes _"]]:
+    """The ends of spectra in which the noise is what `laws_at_home` assume: a row a size, a column a repetition.
 
     Sample covariances are repeated four times as often: their spike has a noise of its own, √(2/size) of it.
     """
-    top, bottom = spikes
-    two = torch.zeros(dimension, dtype=torch.float64)
-    two[0], two[1] = top, bottom
-    one = torch.full_like(two, noise / (dimension - 1))
-    one[0] = top
-    laws = {
-        "top": lambda size: additive_extreme(top, noise, size),
-        "bottom": lambda size: additive_extreme(bottom, noise, size),
-        "sample covariance": lambda size: multiplicative_extreme(top, noise, dimension, size),
-    }
-    ends: dict[str, list] = {name: [] for name in laws}
+    spiked = torch.zeros(dimension, dtype=torch.float64)
+    spiked[:2] = torch.tensor(SPIKES)
+    covariance = torch.full_like(spiked, NOISE / (dimension - 1))
+    covariance[0] = SPIKES[0]
+    additive, multiplicative = [], []
     for size in sizes:
-        spectra = [
-            additive_spectrum(two, noise, size, stream("additive", size, k)) for k in range(n_repetitions)
-        ]
-        ends["top"].append(torch.stack([spectrum[-1] for spectrum in spectra]))
-        ends["bottom"].append(torch.stack([spectrum[0] for spectrum in spectra]))
+        drawn = [stream("additive", size, k) for k in range(n_repetitions)]
+        additive.append([additive_spectrum(spiked, NOISE, size, one)[[-1, 0]] for one in drawn])
         drawn = [stream("multiplicative", size, k) for k in range(4 * n_repetitions)]
-        tops = [multiplicative_spectrum(one, size, generator)[-1] for generator in drawn]
-        ends["sample covariance"].append(torch.stack(tops))
-    return {
-        name: Simulated(torch.tensor([law(size) for size in sizes]).double(), torch.stack(ends[name]))
-        for name, law in laws.items()
-    }
+        multiplicative.append([multiplicative_spectrum(covariance, size, one)[-1] for one in drawn])
+    top, bottom = torch.stack([torch.stack(row) for row in additive]).unbind(dim=2)
+    tops = torch.stack([torch.stack(row) for row in multiplicative])
+    return {"top": top, "bottom": bottom, "sample covariance": tops}
+
+
+def farthest(
+    drawn: Float[Tensor, "sizes repetitions"], law: Callable[[float], float], sizes: Sequence[int]
+) -> tuple[float, float]:
+    """How far the mean is from its law, relative, at the size where it is farthest; and its standard error."""
+    relative = drawn / torch.tensor([law(size) for size in sizes])[:, None].to(drawn) - 1
+    row = relative[relative.mean(dim=1).abs().argmax()]
+    return row.mean().abs().item(), row.std().item() / len(row) ** 0.5
 
 
 # --- Networks ----------------------------------------------------------------------------------------------------
@@ -150,11 +118,6 @@ class Measured:
             "second order": lambda b: self.top + self.second_order.value / b,
         }
         return torch.tensor([laws[law](b) for b in (self.sizes if sizes is None else sizes).tolist()])
-
-    def share(self, law: str, first: int = 0) -> float:
-        """What a law predicts of the excess of λ₁, over what is measured: mean over the sizes from `first` on."""
-        predicted = (self.predicted(law) - self.top) * self.sizes
-        return (predicted[first:].mean() / (self.excess * self.sizes)[first:].mean()).item()
 
 
 def measure(
@@ -194,8 +157,6 @@ def measure(
 
 # --- Largest stable learning rates -------------------------------------------------------------------------------
 
-OPTIMISERS = {"SGD": heavy_ball, "Adam": adam}
-
 
 def sweep(
     sampled: SampledLoss,
@@ -207,18 +168,17 @@ def sweep(
     *,
     n_epochs: int,
 ) -> Float[Tensor, "runs sizes rates"]:
-    """Final training loss at every learning rate of one grid and every batch size; all runs see the same batches."""
+    """Final training loss at every learning rate of one grid and every batch size; all rates see the same batches."""
     losses = []
     for size in batch_sizes:
-        first = points[:, None].expand(-1, len(learning_rates), -1)
-        update = OPTIMISERS[optimiser](learning_rates[:, None])
         trained = train_runs(
-            *(sampled.call, first, update, sampled.inputs, sampled.labels),
+            *(sampled, points[:, None].expand(-1, len(learning_rates), -1)),
+            OPTIMISERS[optimiser](learning_rates[:, None]),
             batch_size=size,
             n_epochs=n_epochs,
             generator=stream("batches", size),
         )
-        losses.append(evaluate(sampled.call, trained, sampled.inputs, sampled.labels)[0])
+        losses.append(evaluate(sampled, trained)[0])
     return torch.stack(losses, dim=1)
 
 
@@ -238,28 +198,26 @@ def train_learned(
     n_steps: int,
 ) -> tuple[Float[Tensor, "runs 1 d"], list[list[Steps]]]:
     """Train with rate and momentum learned anew before each epoch; also what was chosen, one list an epoch."""
-    gradients, points = gradients_of(sampled.call), points[:, None]
-    velocity, history, shuffle = torch.zeros_like(points), [], stream("batches", batch_size)
+    points, history, shuffle = points[:, None], [], stream("batches", batch_size)
+    velocity, rates, momenta = torch.zeros_like(points), None, None
+
+    def update(gradients: Tensor) -> Tensor:
+        nonlocal velocity
+        velocity = momenta * velocity + gradients
+        return -rates * velocity
+
     for epoch in range(n_epochs):
         chosen = []
         for run, (point,) in enumerate(points):
             generator = stream("learner", epoch, run)
             drawn = (torch.randperm(len(sampled), generator=generator)[:batch_size] for _ in range(n_batches))
             products = [sampled.product(point, "hessian", batch.to(point.device)) for batch in drawn]
-            chosen.append(
-                learn_steps(
-                    products, point, momentum=momentum, safety=safety, n_steps=n_steps, generator=generator
-                )
-            )
+            looked = {"momentum": momentum, "safety": safety, "n_steps": n_steps, "generator": generator}
+            chosen.append(learn_steps(products, point, **looked))
         history.append(chosen)
-        rates, momenta = (
-            points.new_tensor([getattr(steps, name) for steps in chosen])[:, None, None]
-            for name in ("learning_rate", "momentum")
-        )
-        for batch in epochs_of_batches(len(sampled), batch_size, 1, len(points), shuffle):
-            batch = batch.to(points.device)
-            velocity = momenta * velocity + gradients(points, sampled.inputs[batch], sampled.labels[batch])
-            points = points - rates * velocity
+        pairs = [(steps.learning_rate, steps.momentum) for steps in chosen]
+        rates, momenta = points.new_tensor(pairs).T[..., None, None]
+        points = train_runs(sampled, points, update, batch_size=batch_size, n_epochs=1, generator=shuffle)
     return points, history
 
 
@@ -275,8 +233,8 @@ class Tuned:
 
 def tune_rivals(
     sampled: SampledLoss,
-    validation: tuple[Tensor, Tensor],
-    test: tuple[Tensor, Tensor],
+    validation: SampledLoss,
+    test: SampledLoss,
     tuning_points: Float[Tensor, "tuning d"],
     points: Float[Tensor, "runs d"],
     learning_rates: Float[Tensor, " rates"],
@@ -287,21 +245,18 @@ def tune_rivals(
 ) -> dict[tuple[str, float], Tuned]:
     """Both schedules, without and with momentum 0.9, each at every rate; the rate is chosen by validation error."""
     rivals = {}
-    for name, schedule in SCHEDULES.items():
-        for momentum in (0.0, 0.9):
-            found = []
-            for who, first, images in (("tuning", tuning_points, validation), ("judged", points, test)):
-                trained = train_runs(
-                    *(sampled.call, first[:, None].expand(-1, len(learning_rates), -1)),
-                    *(heavy_ball(learning_rates[:, None], momentum), sampled.inputs, sampled.labels),
-                    batch_size=batch_size,
-                    n_epochs=n_epochs,
-                    generator=stream(who, "batches", batch_size),
-                    schedule=schedule,
-                )
-                found.append(evaluate(sampled.call, trained, *images)[1])
-            lowest, best = found[0].mean(dim=0).min(dim=0)
-            rivals[name, momentum] = Tuned(
-                learning_rates[best].item(), lowest.item(), found[1][:, best], found[1]
+    for name, momentum in itertools.product(SCHEDULES, (0.0, 0.9)):
+        found = []
+        for who, first, images in (("tuning", tuning_points, validation), ("judged", points, test)):
+            trained = train_runs(
+                *(sampled, first[:, None].expand(-1, len(learning_rates), -1)),
+                heavy_ball(learning_rates[:, None], momentum),
+                batch_size=batch_size,
+                n_epochs=n_epochs,
+                generator=stream(who, "batches", batch_size),
+                schedule=SCHEDULES[name],
             )
+            found.append(evaluate(images, trained)[1])
+        (lowest, best), errors = found[0].mean(dim=0).min(dim=0), found[1]
+        rivals[name, momentum] = Tuned(learning_rates[best].item(), lowest.item(), errors[:, best], errors)
     return rivals

@@ -1,13 +1,12 @@
 """How a batch moves the ends of the curvature's spectrum, and what learning rate and momentum follow from it."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad, jvp, vjp, vmap
 from torch.nn import functional
@@ -30,6 +29,7 @@ from regularity.foundations.curvature import (
     spectral_density,
 )
 from regularity.foundations.hypergradients import Product
+from regularity.foundations.randomness import random_signs
 
 Kind = Literal["hessian", "gauss-newton"]
 
@@ -160,39 +160,28 @@ class SampledLoss:
 
     def product(self, point: Tensor, kind: Kind = "hessian", batch: Tensor | slice = slice(None)) -> Product:
         """v ↦ H_B v or G_B v, for the batch of these indices; the whole set where none is given."""
-        choose("kind", kind, IMAGES)
-        inputs, labels = self.inputs[batch], self.labels[batch]
+        choose("kind", kind, dict.fromkeys(get_args(Kind)))
+        predict, loss = self._parts(self.inputs[batch], self.labels[batch])
         if kind == "hessian":
-            return hessian_product(lambda at: self.loss(self.call(at, inputs), labels), point)
-        return gauss_newton_product(
-            lambda at: self.call(at, inputs), lambda outputs: self.loss(outputs, labels), point
-        )
+            return hessian_product(lambda at: loss(predict(at)), point)
+        return gauss_newton_product(predict, loss, point)
 
     def images(self, point: Tensor, vector: Tensor, kind: Kind = "hessian") -> Float[Tensor, "n d"]:
         """H_i v or G_i v for every sample i, one a row."""
-        image = choose("kind", kind, IMAGES)
+        choose("kind", kind, dict.fromkeys(get_args(Kind)))
 
         def of_one(x: Tensor, y: Tensor) -> Tensor:
-            return image(
-                lambda at: self.call(at, x[None]), lambda out: self.loss(out, y[None]), point, vector
-            )
+            predict, loss = self._parts(x[None], y[None])
+            if kind == "hessian":
+                return jvp(grad(lambda at: loss(predict(at))), (point,), (vector,))[1]
+            outputs, change = jvp(predict, (point,), (vector,))
+            return vjp(predict, point)[1](jvp(grad(loss), (outputs,), (change,))[1])[0]
 
         return vmap(of_one, chunk_size=2048)(self.inputs, self.labels)
 
-
-def _hessian_image(predict: Callable, loss: Callable, point: Tensor, vector: Tensor) -> Tensor:
-    return jvp(grad(lambda at: loss(predict(at))), (point,), (vector,))[1]
-
-
-def _gauss_newton_image(predict: Callable, loss: Callable, point: Tensor, vector: Tensor) -> Tensor:
-    outputs, change = jvp(predict, (point,), (vector,))
-    curved = jvp(grad(loss), (outputs,), (change,))[1]
-    return vjp(predict, point)[1](curved)[0]
-
-
-IMAGES: Mapping[str, Callable] = MappingProxyType(
-    {"hessian": _hessian_image, "gauss-newton": _gauss_newton_image}
-)
+    def _parts(self, inputs: Tensor, labels: Tensor) -> tuple[Callable, Callable]:
+        """Point to outputs, and outputs to the loss."""
+        return lambda at: self.call(at, inputs), lambda outputs: self.loss(outputs, labels)
 
 
 def curvature_noise(
@@ -212,12 +201,16 @@ def curvature_noise(
     (point,) = as_floats(point=point)
     found = []
     for _ in range(n_draws):
-        signs = torch.randint(2, point.shape, generator=generator).to(point) * 2 - 1
-        images = sampled.images(point, signs, kind)
+        images = sampled.images(point, random_signs(point, generator), kind)
         spread = images.square().sum(dim=1).mean() - images.mean(dim=0).square().sum()
         found.append(spread.double() / len(point))
-    draws = torch.stack(found)
-    return TraceEstimate(draws.mean().item(), draws.std().item() / n_draws**0.5)
+    return _mean_of(found)
+
+
+def _mean_of(draws: list[Float[Tensor, ""]]) -> TraceEstimate:
+    """The mean of independent draws, with its standard error."""
+    values = torch.stack(draws)
+    return TraceEstimate(values.mean().item(), values.std().item() / len(draws) ** 0.5)
 
 
 def second_order_shift(
@@ -273,8 +266,7 @@ def second_order_shift(
     deviations = without_top(images - images.mean(dim=0))
     forms = []
     for _ in range(n_draws):
-        signs = torch.randint(2, (len(sampled),), generator=generator).to(point) * 2 - 1
-        start = signs @ deviations / len(sampled) ** 0.5
+        start = random_signs(deviations[:, 0], generator) @ deviations / len(sampled) ** 0.5
         if not bool(start.any()):  # all samples agree
             forms.append(torch.zeros((), dtype=torch.float64))
             continue
@@ -282,21 +274,15 @@ def second_order_shift(
         nodes, vectors = reduced.eigenpairs()
         weights = vectors[0].square() * start.double().square().sum()
         forms.append((weights / (ends.largest - nodes)).sum())
-    draws = torch.stack(forms)
-    return ends, TraceEstimate(draws.mean().item(), draws.std().item() / n_draws**0.5)
+    return ends, _mean_of(forms)
 
 
 @dataclass(frozen=True)
 class BatchEnds:
-    """What random batches of one size have measured, one number a batch.
+    """Both ends of the spectra of random batches, and vᵀH_B v for a given v of length one: one number a batch.
 
-    Attributes
-    ----------
-    smallest, largest
-        The ends of the batch's spectrum.
-    along
-        vᵀH_B v for a given v of length one. Its mean is vᵀHv: with v the top eigenvector of the full matrix,
-        ``largest - along`` has the mean of λ₁(H_B) − λ₁ and far less noise.
+    The mean of `along` is vᵀHv: with v the top eigenvector of the full matrix, ``largest - along`` has the mean of
+    λ₁(H_B) − λ₁ and far less noise.
     """
 
     smallest: Float[Tensor, " draws"]
@@ -352,7 +338,7 @@ def largest_stable(
         raise ValueError(
             f"losses must have {len(learning_rates)} columns, one a rate; got {losses.shape[-1]}"
         )
-    works: Bool[Tensor, "*runs rates"] = losses.isfinite() & (losses < threshold)
+    works = losses.isfinite() & (losses < threshold)
     best = torch.where(works, learning_rates, -math.inf).amax(dim=-1)
     best = torch.where(works[..., -1], math.inf, best)
     return torch.where(works.any(dim=-1), best, math.nan)
@@ -378,11 +364,10 @@ MOMENTA = ("none", "polyak", "damped")
 
 @dataclass(frozen=True)
 class Steps:
-    """What the learner chooses: learning rate, momentum, and the largest curvature that it saw."""
+    """What the learner chooses for the next epoch."""
 
     learning_rate: float
     momentum: float
-    largest: float
 
 
 def learn_steps(
@@ -434,17 +419,15 @@ def learn_steps(
         nodes, weights = spectral_density(product, like, n_steps=n_steps, n_draws=1, generator=generator)
         positive = nodes[nodes > 0]
         if not len(positive):
-            raise ValueError(
-                "products must have a positive eigenvalue: no learning rate follows from a maximum"
-            )
+            raise ValueError("products must have a positive eigenvalue: at a maximum no rate is stable")
         tops.append(positive[-1])
         bottoms.append(positive[0])
         # The edge of a semicircle is twice its standard deviation.
         edges.append(2 * (weights[:-1] * nodes[:-1].square()).sum().sqrt())
     top, bottom, edge = (torch.stack(found).mean().item() for found in (tops, bottoms, edges))
     if momentum == "none":
-        return Steps(2 * safety / top, 0.0, top)
+        return Steps(2 * safety / top, 0.0)
     damping = edge if momentum == "damped" else 0.0
     high, low = math.sqrt(top + damping), math.sqrt(bottom + damping)
     share = ((high - low) / (high + low)) ** 2
-    return Steps(safety * 4 / (high + low) ** 2, share, top)
+    return Steps(safety * 4 / (high + low) ** 2, share)
