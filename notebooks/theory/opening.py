@@ -46,11 +46,15 @@
 # tell classes apart are given up, in the end until those of $k$ classes span $k - 1$ directions {cite:p}`papyan2020prevalence`.
 #
 # **Extensive width.** Let $m$ be proportional to $d$. Then the weights are too many to be learned from $n \sim d$ samples and
-# too few to be averaged away, and the natural number of samples is $n \sim d^2$.
+# too few to be averaged away, and the natural number of samples is $n \sim d^2$. With $z^2$ in the place of $\max(0, z)$
+# all of it can be calculated.
+#
+# **Spectral.** Do not learn the features at all: take an orthonormal basis, of polynomials say, and as many of its
+# functions as the samples pay for. What a network does better or worse is measured against that.
 #
 # ## One data set
 #
-# The spectrum of the features tells the first four apart. On handwritten digits, with inputs of length one:
+# The spectrum of the features tells them apart. On handwritten digits, with inputs of length one:
 
 # %% tags=["hide-input"]
 import pandas as pd
@@ -58,7 +62,7 @@ import torch
 
 from regularity import lab
 from regularity.data import load_digits
-from regularity.foundations import kernels
+from regularity.foundations import kernels, polynomials
 
 session = lab.begin(seed=0)
 
@@ -70,15 +74,11 @@ order = torch.randperm(len(labels), generator=session.stream("split"))
 train, test = order[:n_train], order[n_train : n_train + n_test]
 targets = torch.nn.functional.one_hot(labels, 10).float() - 0.1
 
+
 # %%
-draw = session.stream("weights")
-first = torch.randn(width, images.shape[1], generator=draw)
-last = torch.randn(10, width, generator=draw)
-
-
-def features(weights, inputs):
+def features(weights, inputs, activation=torch.relu):
     """Hidden layer, one row an image."""
-    return (2 / width) ** 0.5 * (inputs @ weights.T).relu()
+    return (2 / len(weights)) ** 0.5 * activation(inputs @ weights.T)
 
 
 def spectrum(gram):
@@ -88,38 +88,71 @@ def spectrum(gram):
     return values / values.sum()
 
 
-def fit(scale, price, n_steps=1500):
+def start(m):
+    """Standard normal weights of both layers."""
+    draw = session.stream("weights", m)
+    inner = torch.randn(m, images.shape[1], generator=draw)
+    return inner, torch.randn(10, m, generator=draw)
+
+
+def accuracy(outputs):
+    """Percentage of the test images whose largest output is that of their class."""
+    return 100 * (outputs[test].argmax(1) == labels[test]).float().mean().item()
+
+
+def fit(scale, price, m, activation, n_steps=1500):
     """Minimise squared errors and the price of the weights with Adam."""
+    first, last = start(m)
     inner, outer = first.clone().requires_grad_(), last.clone().requires_grad_()
-    at_start = features(first, images) @ last.T
+    at_start = features(first, images, activation) @ last.T
     if price > 0:  # others have it taken off, so as to begin at zero
         at_start.zero_()
+
+    def outputs(some):
+        return scale * (
+            features(inner, images[some], activation) @ outer.T - at_start[some]
+        )
+
     optimiser = torch.optim.Adam([inner, outer], lr=0.02 / max(scale, 1))
     for _ in range(n_steps):
-        outputs = scale * (features(inner, images[train]) @ outer.T - at_start[train])
         squares = inner.square().sum() + outer.square().sum()
-        loss = (outputs - targets[train]).square().sum(1).mean() + price * squares
+        loss = (outputs(train) - targets[train]).square().sum(1).mean()
         optimiser.zero_grad()
-        loss.backward()
+        (loss + price * squares).backward()
         optimiser.step()
-    with torch.no_grad():
-        outputs = scale * (features(inner, images[test]) @ outer.T - at_start[test])
-    right = (outputs.argmax(1) == labels[test]).float().mean().item()
-    return inner.detach(), 100 * right
+    moved = ((inner.detach() - first).norm() / first.norm()).item()
+    row = {
+        "change of W, relative": moved,
+        "test accuracy (%)": accuracy(outputs(slice(None)).detach()),
+    }
+    return features(inner.detach(), images[train], activation), row
 
 
 # %%
-regimes = {"lazy": (30.0, 0.0), "rich": (0.1, 0.0), "collapsed": (0.3, 1e-4)}
-hidden = features(first, images[train])
+few = images.shape[1] // 2
+regimes = {
+    "lazy": (30.0, 0.0, width, torch.relu),
+    "rich": (0.1, 0.0, width, torch.relu),
+    "collapsed": (0.3, 1e-4, width, torch.relu),
+    "extensive width": (0.3, 0.0, few, torch.square),
+}
+hidden = features(start(width)[0], images[train])
 spectra, rows = {"at the start": spectrum(hidden @ hidden.T)}, {}
-for name, (scale, price) in regimes.items():
-    weights, right = fit(scale, price)
-    hidden = features(weights, images[train])
+for name, regime in regimes.items():
+    hidden, rows[name] = fit(*regime)
     spectra[name] = spectrum(hidden @ hidden.T)
-    moved = ((weights - first).norm() / first.norm()).item()
-    rows[name] = {"change of W, relative": moved, "test accuracy (%)": right}
 limit = kernels.wide_network_kernels(images[train], depth=2).nngp
 spectra["infinite width"] = spectrum(limit)
+
+# %%
+centred = images - images[train].mean(0)
+_, sizes, directions = torch.linalg.svd(centred[train], full_matrices=False)
+leading = centred @ directions[:6].T / sizes[:6] * n_train**0.5
+terms = polynomials.total_degree_indices(6, degree=2)
+basis = polynomials.product_basis(polynomials.hermite_basis(leading, 2), terms)
+readout = torch.linalg.lstsq(basis[train], targets[train]).solution
+spectra["spectral"] = spectrum(basis[train] @ basis[train].T)
+rows["spectral"] = {"test accuracy (%)": accuracy(basis @ readout)}
 for name, values in spectra.items():
     rows.setdefault(name, {})["effective rank"] = (1 / values.square().sum()).item()
 table = pd.DataFrame(rows).T.loc[list(spectra)].astype(object).fillna("–")
@@ -128,20 +161,25 @@ for name, glued in (("collapsed", "rest"), ("at the start", "rest-start")):
     lab.glue(glued, 100 * spectra[name][9:].sum().item(), ".0f", "%")
 lab.glue("n-train", n_train, "d")
 lab.glue("width", width, "d")
+lab.glue("few", few, "d")
+lab.glue("n-terms", len(terms) - 1, "d")
 
 # %% tags=["hide-input", "remove-output", "thumbnail"]
 fig, axes = lab.figure(height=3.4)
-ranks = range(1, 31)
+ranks = range(1, 41)
 looks = {
     "at the start": {"color": lab.BASELINE, "lw": 3, "alpha": 0.6},
     "infinite width": {"color": "black", "ls": "--", "lw": 1.2},
     "lazy": {"color": lab.PALETTE[1], "lw": 1.5},
     "rich": {"color": lab.PALETTE[2], "lw": 1.5, "marker": "s", "ms": 3},
     "collapsed": {"color": lab.ACCENT, "lw": 1.5, "marker": "o", "ms": 3},
+    "extensive width": {"color": lab.PALETTE[3], "lw": 1.5, "marker": "^", "ms": 3},
+    "spectral": {"color": lab.PALETTE[4], "lw": 1.5, "marker": "D", "ms": 2.5},
 }
 for name, look in looks.items():
     axes.semilogy(ranks, spectra[name][: len(ranks)], label=name, **look)
 axes.axvline(9.5, color=lab.BASELINE, lw=0.6)
+axes.set_ylim(1e-5, 1)
 axes.set(xlabel="rank of the eigenvalue", ylabel="share of the features' variance")
 axes.legend()
 lab.glue("regimes", fig)
@@ -149,14 +187,15 @@ lab.glue("regimes", fig)
 # %% [markdown]
 # ```{glue:figure} regimes
 # :name: fig-theory-regimes
-# :alt: Shares of variance against rank, logarithmic. The curves of the start, of infinite width and of the lazy network lie on one another and fall slowly; that of the rich network falls faster, and that of the collapsed one drops sharply after the ninth.
+# :alt: Shares of variance against rank, logarithmic. The curves of the start, of infinite width and of the lazy network lie on one another and fall slowly; that of the rich network falls faster, that of the collapsed one drops sharply after the ninth, and those of extensive width and of the polynomials end at the 32nd and the 27th.
 #
 # Eigenvalues of the hidden features of {glue:text}`n-train` digits, from the largest on, in networks of
 # {glue:text}`width` neurons that differ in the scale of their output and in the price of their weights alone. The
 # lazy network (green) keeps the features of the start (grey), which are those of the limit (dashed). The rich one
 # (squares) turns them. In the collapsed one (blue) the features of ten classes retreat into nine directions:
 # {glue:text}`rest` of their variance lie behind the ninth (thin line), against {glue:text}`rest-start` at the
-# start.
+# start. The {glue:text}`few` squares of extensive width (triangles), half as many as there are pixels, and the
+# {glue:text}`n-terms` polynomials of six principal components (diamonds) end where there are no more of them.
 # ```
 #
 # All of them fit the training images, and the accuracies in the table are close. On such data no corner is the place
