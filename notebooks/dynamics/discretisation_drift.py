@@ -27,11 +27,11 @@
 # | for whom | whoever chooses a learning rate, trains a GAN, or normalises the layers of an agent |
 # | read for this chapter | the abstract, the official code of the parts on flows, games and agents; the derivations are ours |
 #
-# A gradient step is one step of Euler's method along the flow $\dot\theta = -\nabla E$, the *negative gradient flow*,
-# and Euler's method errs. The thesis calls the error *discretisation drift* and treats it as a fact about training
-# rather than as an accident. There is another flow that the steps follow more closely, and it contains the learning
-# rate $\eta$. It says that a finite step penalises the gradient's norm, that the loss may rise once a curvature exceeds
-# $2/\eta$, and that two players who move at the same time each make the other's gradient larger.
+# A gradient step is one step of Euler's method along the *negative gradient flow* $\dot\theta = -\nabla E$, and Euler's
+# method errs. The thesis calls the error *discretisation drift* and treats it as a fact about training rather than as
+# an accident. There is another flow that the steps follow more closely, and it contains the learning rate $\eta$. It
+# says that a finite step penalises the gradient's norm, that the loss may rise once a curvature exceeds $2/\eta$, and
+# that two players who move at the same time each make the other's gradient larger.
 #
 # What can be predicted can be corrected. A learning rate follows from the drift with nothing to tune, and ends at
 # {glue:text}`adjusted` times the loss of the best of a sweep; a penalty with a known coefficient takes the harmful term
@@ -88,6 +88,7 @@ agent_width: int = 32  # units of each of its two hidden layers
 
 # %% tags=["hide-input"]
 import math
+from functools import partial
 
 import pandas as pd
 import torch
@@ -99,6 +100,7 @@ from regularity.dynamics import discretisation_drift as drift
 from regularity.dynamics.discretisation_drift import experiment
 
 session = lab.begin(seed, device, n_threads)
+experiment.check_environment(environment)
 double = {"dtype": torch.float64, "device": session.device}
 
 # %% [markdown]
@@ -146,7 +148,7 @@ lab.show(drift.modified_flow)
 # does in finite time, and the logarithm is singular. Beyond, the step crosses to the other side. A real flow on a line
 # cannot cross a minimum, a complex one goes around it: the imaginary part $\pi/z$ turns by half a circle in a step. And
 # the real part, $\log|z - 1|/z$, is negative up to $z = 2$ and positive beyond. There the flow climbs, as gradient
-# descent does.
+# descent does past {eq}`gd-edge`.
 
 # %%
 lab.show(drift.principal_coefficient, drift.principal_flow)
@@ -199,7 +201,7 @@ lab.show(drift.drift_adjusted_rate)
 # \dot\psi = \beta\big[q - \tfrac\beta2 q_\psi q - \tfrac\alpha2 q_\phi f\big].
 # $$ (drift-game)
 #
-# The first term of drift is a player's own. It is IGR again. The second is the *interaction*. If they *alternate*, the
+# The first term of drift is a player's own: IGR again. The second is the *interaction*. If they *alternate*, the
 # second player sees the first one's new position, and its interaction changes sign, to $+\tfrac\alpha2 q_\phi f$.
 # Nothing else changes.
 #
@@ -239,7 +241,6 @@ lab.show(drift.game_drift, drift.play_round)
 
 # %%
 lab.table(pd.DataFrame(drift.SCALINGS, index=drift.Scaling._fields).T)
-lab.show(drift.power_iteration)
 
 # %% [markdown]
 # ```{admonition} What differs from the papers and their code
@@ -265,34 +266,26 @@ lab.show(drift.power_iteration)
 step_rates = [0.1, 0.05, 0.025]
 start = torch.tensor([[-0.6, 0.9]], **double)
 errors = experiment.errors_of_a_step(drift.banana, start, step_rates)
-expected = dict(zip(errors, (2, 3, 4, 3, 4, 3), strict=True))
+orders = dict(zip(errors, (2, 3, 4, 3, 4, 3), strict=True))
 slopes = {name: experiment.slope(own, step_rates) for name, own in errors.items()}
+departure = max(abs(slopes[name] - order) for name, order in orders.items())
 
-game_start = torch.tensor([0.8, -0.5], **double)
-plays = ("simultaneous", "alternating")
-game_expected = {
-    (play, assumed): 3 if assumed == play else 2
+plays, game_rates = ("simultaneous", "alternating"), [0.025, 0.0125]
+errors_of_a_round = partial(
+    experiment.game_errors,
+    *(drift.polynomial_game, torch.tensor([0.8, -0.5], **double), game_rates),
+)
+game_departure = max(
+    abs(
+        experiment.slope(errors_of_a_round(play=play, assumed=assumed), game_rates)
+        - (3 if assumed == play else 2)
+    )
     for play in plays
     for assumed in (None, *plays)
-}
-game_slopes = {}
-for play, assumed in game_expected:
-    found = [
-        experiment.game_error(
-            drift.polynomial_game, game_start, (h, h), play=play, assumed=assumed
-        )
-        for h in (0.025, 0.0125)
-    ]
-    game_slopes[play, assumed] = experiment.slope(torch.tensor(found), [0.025, 0.0125])
-departure = max(abs(slopes[name] - order) for name, order in expected.items())
-game_departure = max(
-    abs(game_slopes[at] - order) for at, order in game_expected.items()
 )
-cells = pd.DataFrame({"order": expected, "slope": slopes})
+cells = pd.DataFrame({"order": orders, "slope": slopes})
 for column, h in ((0, 0.1), (2, 0.025)):
-    cells[f"error at {h:g}"] = {
-        name: own[column].item() for name, own in errors.items()
-    }
+    cells[f"error at {h:g}"] = [own[column].item() for own in errors.values()]
 lab.table(cells, {"slope": ".2f", "error at 0.1": ".1e", "error at 0.025": ".1e"})
 lab.glue("valley-gain", (errors["IGR"][0] / errors["principal"][0]).item(), ".0f")
 
@@ -306,43 +299,18 @@ lab.glue("valley-gain", (errors["IGR"][0] / errors["principal"][0]).item(), ".0f
 # {glue:text}`bowl-igr` away.
 
 # %%
-curvatures = torch.tensor([2.0, 0.02], **double)
-bowl_start = torch.tensor([[-0.35, -0.2]], **double)
-n_bowl, per_step = 20, 40
-
-
-def bowl(point):
-    return (curvatures * point**2).sum() / 2
-
-
-def bowl_path(rate, flow):
-    """The path of a linear flow, `per_step` points a step: exp(tM) of the start."""
-    matrix = torch.cat([flow(one[None]) for one in torch.eye(2, **double)]).mT
-    times = torch.arange(n_bowl * per_step + 1, **double) * rate / per_step
-    moves = torch.linalg.matrix_exp(times[:, None, None] * matrix)
-    return moves @ bowl_start[0].to(moves)
-
-
-paths, descents = {}, {}
-for rate in (0.9, 1.05):
-    factors = (1 - rate * curvatures) ** torch.arange(n_bowl + 1, **double)[:, None]
-    descents[rate] = bowl_start * factors
-    bowl_flows = {
-        "negative gradient": lambda at, h=rate: drift.modified_flow(
-            bowl, at, h, order=1
-        ),
-        "IGR": lambda at, h=rate: drift.modified_flow(bowl, at, h, order=2),
-        "principal": lambda at, h=rate: drift.principal_flow(
-            curvatures * at, curvatures.diag()[None], h
-        ),
-    }
-    for name, flow in bowl_flows.items():
-        paths[rate, name] = bowl_path(rate, flow)
+bowl_curvatures = torch.tensor([2.0, 0.02], **double)
+bowl_start = torch.tensor([-0.35, -0.2], **double)
+bowls = {
+    rate: experiment.paths_on_a_bowl(bowl_curvatures, bowl_start, rate, 20, 40)
+    for rate in (0.9, 1.05)
+}
 bowl_error = max(
-    (paths[rate, "principal"][::per_step] - own).abs().max().item()
-    for rate, own in descents.items()
+    (own["principal"][::40] - own["gradient descent"]).abs().max().item()
+    for own in bowls.values()
 )
-bowl_igr = (paths[1.05, "IGR"][-1] - descents[1.05][-1]).norm().item()
+paths = {name: own.cpu() for name, own in bowls[1.05].items()}
+bowl_igr = (paths["IGR"][-1] - paths["gradient descent"][-1]).norm().item()
 lab.glue("bowl-error", bowl_error, ".0e")
 lab.glue("bowl-igr", bowl_igr, ".2f")
 
@@ -359,17 +327,14 @@ loss = drift.network_loss(call, inputs, labels, "logistic")
 draws = torch.randn(n_flow_runs, n_weights, generator=session.stream("small"))
 starts = draws.to(**double) / 3
 apart = {
-    rate: experiment.distances(loss, starts, rate, n_flow_steps, n_flow_steps)
+    rate: experiment.distances(loss, starts, rate, n_flow_steps)
     for rate in lab.progress([*flow_rates, far_rate], "flows")
 }
-near = {
-    name: torch.cat([apart[rate][name] for rate in flow_rates])
-    for name in apart[far_rate]
-}
+far = apart.pop(far_rate)
+near = {name: torch.cat([found[name] for found in apart.values()]) for name in far}
 rows = {
     f"learning rate {rate:g}": {name: lab.mean(own) for name, own in found.items()}
     for rate, found in apart.items()
-    if rate != far_rate
 }
 lab.table(pd.DataFrame(rows).T)
 lab.glue("flow-steps", n_flow_steps, "d")
@@ -379,21 +344,18 @@ lab.glue("flow-gain", lab.ratio(near["IGR"], near["principal"]).value, ".1f")
 fig, (left, right) = lab.figure(1, 2, height=2.9)
 z = torch.linspace(-1, 3, 2000, dtype=torch.float64)
 z = z[(z - 1).abs() > 2e-3]
-coefficient = drift.principal_coefficient(z)
+coefficient, beyond = drift.principal_coefficient(z), z > 1
 left.plot(z, coefficient.real, color=lab.ACCENT, label="real part")
-beyond = z > 1
-left.plot(z[beyond], coefficient.imag[beyond], "--", color=lab.ACCENT)
-left.plot([], [], "--", color=lab.ACCENT, label="imaginary part")
+turning = {"ls": "--", "color": lab.ACCENT, "label": "imaginary part"}
+left.plot(z[beyond], coefficient.imag[beyond], **turning)
 left.plot(z, -1 - z / 2, ":", color=lab.BASELINE, label="IGR: −1 − z/2")
 left.axhline(0, color="black", lw=0.6)
 left.axvline(2, color="black", lw=0.6, ls=":")
 left.set(xlabel="z = learning rate × curvature", ylabel="c(z)", ylim=(-4, 3.5))
 left.legend(loc="lower left")
-MARKERS = dict(zip(errors, "osD^*v", strict=True))
-for name, own in errors.items():
-    blue = "principal" in name
-    style = {"color": lab.ACCENT if blue else lab.BASELINE, "label": name}
-    right.loglog(step_rates, own.cpu(), MARKERS[name] + "-", ms=4, **style)
+for (name, own), marker in zip(errors.items(), "osD^*v", strict=True):
+    colour = lab.ACCENT if "principal" in name else lab.BASELINE
+    right.loglog(step_rates, own.cpu(), marker + "-", ms=4, color=colour, label=name)
 right.set(xlabel="learning rate", ylabel="error of one step", ylim=(1e-9, 2e-2))
 right.xaxis.set(minor_locator=NullLocator(), major_locator=FixedLocator(step_rates))
 right.xaxis.set_major_formatter("{x:g}")
@@ -421,47 +383,44 @@ lab.glue("flows", fig)
 # products, is compared with what the next step does.
 
 # %%
-all_images, all_labels = drift.digits(session.stream("digits"))
-all_images, all_labels = (part.to(session.device) for part in (all_images, all_labels))
+all_images, all_labels = (
+    part.to(session.device) for part in drift.digits(session.stream("digits"))
+)
 images, targets = all_images[:n_digits], all_labels[:n_digits]
 sizes = [64, *hidden, 10]
-n_weights, call = drift.perceptron(sizes)
+_, call = drift.perceptron(sizes)
 loss = drift.network_loss(call, images - images.mean(dim=0), targets, "squares")
 starts = drift.draw_points(sizes, n_edge_runs, session.stream("edge"), gain=0.6)
 edge = experiment.edge_of_stability(
     loss, starts.to(session.device), edge_rate, n_edge_steps, every=edge_every
 )
-rises, foreseen = edge.rises(), edge.rates > 0
+rises, foreseen = edge.rises, edge.rates > 0
 foresight = lab.mean(experiment.balanced_accuracy(foreseen, rises))
-early = lab.mean((rises & (edge.curvature < 2)).sum(dim=0) / rises.sum(dim=0))
-hover = lab.mean(edge.curvature[-len(edge.seen) // 4 :].mean(dim=0))
 lab.glue("edge-images", n_digits, "d")
 lab.glue("edge-rises", int(rises.sum()), "d")
 lab.glue("edge-looks", rises.numel(), "d")
 lab.glue("edge-foreseen", int((rises & foreseen).sum()), "d")
 lab.glue("edge-false", int((~rises & foreseen).sum()), "d")
-lab.glue("edge-hover", hover)
+lab.glue("edge-hover", lab.mean(edge.curvature[-len(edge.seen) // 4 :].mean(dim=0)))
 
 # %% tags=["hide-input", "remove-output", "thumbnail"]
 fig, (left, right) = lab.figure(1, 2, height=3.0)
-for name, style in (("negative gradient", ":"), ("IGR", "--")):
-    path = paths[1.05, name].cpu()
-    left.plot(path[:, 0], path[:, 1], style, color=lab.BASELINE, label=name)
-path = paths[1.05, "principal"].real.cpu()
-left.plot(path[:, 0], path[:, 1], color=lab.ACCENT, lw=1, label="principal")
-dots = descents[1.05].cpu()
-left.plot(dots[:, 0], dots[:, 1], "o", ms=3, color="black", label="gradient descent")
+for name, look in {
+    "negative gradient": {"ls": ":", "color": lab.BASELINE},
+    "IGR": {"ls": "--", "color": lab.BASELINE},
+    "principal": {"lw": 1, "color": lab.ACCENT},
+    "gradient descent": {"ls": "", "marker": "o", "ms": 3, "color": "black"},
+}.items():
+    left.plot(*paths[name].real.T, label=name, **look)
 left.set(xlabel="steep direction", ylabel="flat direction")
 left.legend(loc="lower right", fontsize=7)
-
-run = 0
-right.plot(edge.seen, edge.curvature[:, run], color=lab.ACCENT)
+right.plot(edge.seen, edge.curvature[:, 0], color=lab.ACCENT)
 right.axhline(2, color=lab.BASELINE, ls="--", lw=1)
 for happened, colour, height, label in (
     (rises, lab.PALETTE[0], 0.30, "loss rises"),
     (foreseen, lab.ACCENT, 0.12, "rise foreseen"),
 ):
-    at = edge.seen[happened[:, run]]
+    at = edge.seen[happened[:, 0]]
     right.plot(at, [height] * len(at), "|", color=colour, ms=8, label=label)
 right.set(xlabel="step", ylabel="learning rate × largest curvature", ylim=(0, None))
 right.legend(loc="center right")
@@ -479,52 +438,44 @@ lab.glue("answer", fig)
 # was trained on. Then the same loss in another unit: multiplied by {glue:text}`unit`.
 
 # %%
-n_weights, call = drift.perceptron([64, 64, 10], "relu")
+_, call = drift.perceptron([64, 64, 10], torch.nn.ReLU)
 loss = drift.network_loss(call, images, targets, "cross-entropy")
 begin = drift.draw_points(
     [64, 64, 10], n_rate_runs, session.stream("rates"), gain=2**0.5
 ).to(session.device)
-each = torch.tensor(rates, device=session.device).repeat_interleave(n_rate_runs)
-sweep = experiment.descend_at(
-    loss, begin.repeat(len(rates), 1), experiment.fixed(each), n_rate_steps
-)
-adjusted = {
-    power: experiment.descend_at(
-        loss, begin, experiment.drift_adjusted(loss, power), n_rate_steps
-    )
-    for power in lab.progress(powers, "DAL")
-}
+
+
+def descend(loss, rule, points=begin, **options):
+    return experiment.descend_at(loss, points, rule, n_rate_steps, **options)
+
+
+def descend_fixed(rates, **options):
+    each = torch.tensor(rates, device=begin.device).repeat_interleave(n_rate_runs)
+    return descend(loss, lambda *_: each, begin.repeat(len(rates), 1), **options)
 
 
 def in_unit(point):
     return unit * loss(point)
 
 
-scaled = {
-    power: experiment.descend_at(
-        in_unit, begin, experiment.drift_adjusted(in_unit, power), n_rate_steps
-    )
-    for power in powers
-}
+sweep = descend_fixed(rates)
+adjusted, scaled = (
+    {power: descend(of, experiment.drift_adjusted(of, power)) for power in powers}
+    for of in lab.progress((loss, in_unit), "DAL")
+)
 lab.glue("unit", unit, "g")
 
+
 # %%
-unseen = all_images[n_digits:], all_labels[n_digits:]
-
-
 def summary(losses, points):
-    outputs = vmap(lambda point: call(point, unseen[0]))(points)
-    correct = (outputs.argmax(dim=-1) == unseen[1]).double().mean(dim=1)
+    outputs = vmap(lambda point: call(point, all_images[n_digits:]))(points)
+    correct = (outputs.argmax(dim=-1) == all_labels[n_digits:]).double().mean(dim=1)
     return {"training loss": lab.mean(losses), "test accuracy": lab.mean(correct)}
 
 
 final = dict(zip(rates, sweep.losses[-1].split(n_rate_runs), strict=True))
-rows = {
-    f"fixed {rate:g}": summary(own, points)
-    for (rate, own), points in zip(
-        final.items(), sweep.points.split(n_rate_runs), strict=True
-    )
-}
+ends = zip(final.items(), sweep.points.split(n_rate_runs), strict=True)
+rows = {f"fixed {rate:g}": summary(own, points) for (rate, own), points in ends}
 rows |= {
     f"DAL, power {power:g}": summary(own.losses[-1], own.points)
     for power, own in adjusted.items()
@@ -534,10 +485,10 @@ best_rate = min(final, key=lambda rate: final[rate].mean())
 one, half = max(powers), min(powers)
 in_either = max(adjusted[one].losses[-1], scaled[one].losses[-1] / unit, key=torch.sum)
 against_best = lab.ratio(in_either, final[best_rate])
-bold = lab.ratio(adjusted[half].losses[-1], final[best_rate])
 alike = (scaled[one].losses[-1] / unit / adjusted[one].losses[-1]).log().abs().max()
 grown = scaled[half].losses[-1] / scaled[half].losses[0]
 broken = lab.mean(grown.clamp_max(100))
+bold = lab.ratio(adjusted[half].losses[-1], final[best_rate])
 lab.glue("adjusted", against_best.value, ".1f")
 lab.glue("bold", bold.value, ".2f")
 lab.glue("broken", broken.value, ".1f")
@@ -545,15 +496,14 @@ lab.glue("best-rate", best_rate, "g")
 
 # %% tags=["hide-input", "remove-output"]
 fig, panels = lab.figure(1, 3, height=2.7)
-for rate, own in zip(rates, sweep.losses.split(n_rate_runs, dim=1), strict=True):
-    panels[0].plot(own[:, 0].cpu(), color=lab.BASELINE, lw=0.8)
-    last = own[:, 0].cpu()
-    panels[0].text(len(last), last[-1].clamp(1e-3, 5), f" {rate:g}", fontsize=6)
+for rate, own in zip(rates, sweep.losses[:, ::n_rate_runs].cpu().T, strict=True):
+    panels[0].plot(own, color=lab.BASELINE, lw=0.8)
+    panels[0].text(len(own), own[-1].clamp(1e-3, 5), f" {rate:g}", fontsize=6)
 for power, style in zip(powers, ("-", "--", ":", "-."), strict=False):
-    look = {"color": lab.ACCENT, "label": f"power {power:g}"}
-    panels[0].plot(adjusted[power].losses[:, 0].cpu(), style, **look)
-    panels[1].plot(adjusted[power].rates[:, 0].cpu(), style, **look)
-    panels[2].plot(scaled[power].losses[:, 0].cpu() / unit, style, **look)
+    look = {"ls": style, "color": lab.ACCENT, "label": f"power {power:g}"}
+    panels[0].plot(adjusted[power].losses[:, 0].cpu(), **look)
+    panels[1].plot(adjusted[power].rates[:, 0].cpu(), **look)
+    panels[2].plot(scaled[power].losses[:, 0].cpu() / unit, **look)
 panels[0].set(yscale="log", xlabel="step", title="training loss", ylim=(2e-3, 10))
 panels[1].set(yscale="log", xlabel="step", title="learning rate of DAL")
 panels[2].set(yscale="log", xlabel="step", title=f"loss in the unit × {unit:g}")
@@ -586,11 +536,7 @@ lab.glue("rates", fig)
 # loss of one tenth, and compare.
 
 # %%
-slow, quick = 0.3, 1.0
-pair = torch.tensor([slow, quick], device=session.device).repeat_interleave(n_rate_runs)
-met = experiment.descend_at(
-    loss, begin.repeat(2, 1), experiment.fixed(pair), n_rate_steps, target=0.1
-)
+met = descend_fixed([0.3, 1.0], target=0.1)
 complexity = experiment.geometric_complexity(call, met.points, images[:50])
 smoother = lab.ratio(complexity[n_rate_runs:], complexity[:n_rate_runs])
 lab.glue("smoother", smoother)
@@ -606,51 +552,32 @@ lab.glue("smoother", smoother)
 # gradient steps drive them outwards.
 
 # %%
-rate, damping = 0.2, 0.09
-spiral = drift.spiral(damping)
-columns = torch.eye(2, **double)
+spiral, rate = drift.spiral(damping=0.09), 0.2
 
 
-def radius_of(move):
-    """Spectral radius of a linear map of the players."""
-    matrix = torch.stack([move(column) for column in columns], dim=1)
-    return torch.linalg.eigvals(matrix).abs().max().item()
+def radius_of_flow(play):
+    flow = experiment.game_flow(spiral, (rate, rate), play)
+    return experiment.spectral_radius(lambda at: experiment.follow(flow, at, 1.0, 8))
 
 
-def one_round(players, play):
-    moved = drift.play_round(spiral, *players.split(1), (rate, rate), play=play)
-    return torch.cat(moved)
-
-
-def drifted(a, b, play):
-    return drift.game_drift(spiral, a, b, (rate, rate), play=play)
-
-
-plain = experiment.game_flow(spiral, (rate, rate), experiment.without_drift)
 circle = {}
 for play in plays:
-    flow = experiment.game_flow(
-        spiral, (rate, rate), lambda a, b, play=play: drifted(a, b, play)
-    )
+    move = partial(experiment.one_round, spiral, rate=rate, play=play)
     circle[play] = {
-        "a round": radius_of(lambda at, play=play: one_round(at, play)),
-        "its flow": radius_of(lambda at, f=flow: experiment.follow(f, at, 1.0, 8)),
-        "plain flow": radius_of(lambda at: experiment.follow(plain, at, 1.0, 8)),
+        "a round": experiment.spectral_radius(move),
+        "its flow": radius_of_flow(play),
+        "plain flow": radius_of_flow(None),
     }
 circle = pd.DataFrame(circle).T
 lab.table(circle, dict.fromkeys(circle, ".5f"))
 predicted = circle["its flow"].sub(1) / circle["a round"].sub(1)
 differ = circle["a round"]["simultaneous"] > 1 > circle["a round"]["alternating"]
 
-# %%
-gan, gan_start = drift.dirac_gan(), torch.ones(2, **double)
-gan_radii = {
-    cancel: experiment.radii(
-        gan, gan_start, 0.2, n_game_rounds, play="simultaneous", cancel=cancel
-    )
-    for cancel in (0.0, 1.0)
-}
-gan_growth = {cancel: (own[-1] / own[0]).item() for cancel, own in gan_radii.items()}
+gan_growth = {}
+for cancel in (0.0, 1.0):
+    circling = drift.dirac_gan(), torch.ones(2, **double), 0.2, n_game_rounds
+    radii = experiment.radii(*circling, cancel=cancel)
+    gan_growth[cancel] = (radii[-1] / radii[0]).item()
 lab.glue("gan-rounds", n_game_rounds, "d")
 lab.glue("gan-plain", gan_growth[0.0], ".3f")
 lab.glue("gan-cancelled", gan_growth[1.0], ".3f")
@@ -674,15 +601,10 @@ PLACES = {"none": "none", "spectral norm": "layer", "divOut": "output"}
 PLACES |= {"divGrad": "gradient"}
 accuracies = {}
 for name in lab.progress(PLACES, "classifiers"):
+    data, widths = (all_images[train], all_labels[train]), [64, 64, 64, 10]
+    stream = session.stream("classifiers")
     networks = experiment.train_classifiers(
-        name,
-        all_images[train],
-        all_labels[train],
-        every_rate,
-        sizes=[64, 64, 64, 10],
-        n_epochs=n_epochs,
-        batch=64,
-        generator=session.stream("classifiers"),
+        name, *data, every_rate, widths, n_epochs, stream
     )
     found = experiment.accuracy(networks, all_images[test], all_labels[test])
     accuracies[name] = found.split(n_classifiers)
@@ -725,14 +647,10 @@ def scores(name, settings, n_each, purpose):
     return dict(zip(settings, found.split(n_each), strict=True))
 
 
-def best_of(tuned):
-    return max(tuned, key=lambda setting: tuned[setting].mean())
-
-
 grid = [(rate, epsilon) for rate in agent_rates for epsilon in agent_epsilons]
 tuned = scores("none", grid, n_tuning_agents, "tuning")
-large = best_of({at: own for at, own in tuned.items() if at[0] == fast})
-plain_best = best_of(tuned)
+best_first = sorted(grid, key=lambda setting: -tuned[setting].mean())
+plain_best, large = best_first[0], next(at for at in best_first if at[0] == fast)
 
 # %%
 wanted = {
@@ -750,14 +668,12 @@ rows = [
     for (rate, epsilon), own in found.items()
 ]
 lab.table(pd.DataFrame(rows).set_index("σ in"), {"rate": "g", "ε": "g"})
-plain_fast = judged["none"][fast, usual]
-normal_fast = judged["spectral norm"][fast, usual]
-boost = lab.ratio(normal_fast, plain_fast)
-recovered = lab.ratio(judged["none"][large], normal_fast)
-plain_shared = judged["none"][fast, shared]
-moved = lab.ratio(judged["mulEps"][fast, shared], plain_shared)
-lab.glue("plain-best", lab.mean(judged["none"][plain_best]))
-lab.glue("normal-fast", lab.mean(normal_fast))
+plain, normal = judged["none"], judged["spectral norm"]
+boost = lab.ratio(normal[fast, usual], plain[fast, usual])
+recovered = lab.ratio(plain[large], normal[fast, usual])
+moved = lab.ratio(judged["mulEps"][fast, shared], plain[fast, shared])
+lab.glue("plain-best", lab.mean(plain[plain_best]))
+lab.glue("normal-fast", lab.mean(normal[fast, usual]))
 lab.glue("boost", boost.value, ".1f")
 lab.glue("agent-steps", n_agent_steps, "d")
 lab.glue("agent-large", large[1], "g")
@@ -767,24 +683,19 @@ fig, (left, right) = lab.figure(1, 2, height=2.9)
 STYLES = {"none": ("o-", lab.BASELINE), "spectral norm": ("o-", lab.ACCENT)}
 STYLES |= {"divOut": ("^--", lab.ACCENT), "divGrad": ("s:", lab.PALETTE[1])}
 for name, (style, colour) in STYLES.items():
-    values = [lab.mean(own) for own in accuracies[name]]
-    left.errorbar(
-        classifier_rates,
-        [value.value for value in values],
-        [value.error for value in values],
-        fmt=style,
-        color=colour,
-        ms=4,
-        label=f"σ in {PLACES[name]}" if name != "none" else "plain",
-    )
+    means = [lab.mean(own) for own in accuracies[name]]
+    values, bars = zip(*((one.value, one.error) for one in means), strict=True)
+    look = {"fmt": style, "color": colour, "ms": 4}
+    look["label"] = f"σ in {PLACES[name]}" if name != "none" else "plain"
+    left.errorbar(classifier_rates, values, bars, **look)
 left.set(xscale="log", xlabel="learning rate", ylabel="test accuracy", ylim=(0, 1))
 left.legend(loc="lower left")
 bars = {
-    "plain": (plain_fast, lab.BASELINE),
-    "spectral norm": (normal_fast, lab.ACCENT),
-    f"plain, ε = {large[1]:g}": (judged["none"][large], lab.PALETTE[1]),
-    f"plain, ε = {shared:g}": (plain_shared, lab.BASELINE),
-    "spectral norm ": (judged["spectral norm"][fast, shared], lab.ACCENT),
+    "plain": (plain[fast, usual], lab.BASELINE),
+    "spectral norm": (normal[fast, usual], lab.ACCENT),
+    f"plain, ε = {large[1]:g}": (plain[large], lab.PALETTE[1]),
+    f"plain, ε = {shared:g}": (plain[fast, shared], lab.BASELINE),
+    "spectral norm ": (normal[fast, shared], lab.ACCENT),
     "σ in ε": (judged["mulEps"][fast, shared], lab.PALETTE[1]),
 }
 for place, (values, colour) in enumerate(bars.values()):
@@ -819,6 +730,7 @@ lab.glue("smoothness", fig)
 # and 22; what changed later is marked.
 
 # %% tags=["hide-input"]
+exact = partial(lab.Claim, kind="exact", source="paper")
 describes = (
     "flows “can be used to describe learning rate specific behaviours of GD, such as"
     " training instabilities”"
@@ -826,34 +738,56 @@ describes = (
 derives = (
     "“we derive novel continuous-time flows that account for discretisation drift”"
 )
-games = "“… instabilities observed in supervised learning and two-player games”"
 claims = [
-    lab.Claim(
+    exact(
         "Six flows miss a step by their orders, 2, 3, 4, 3, 4, 3 (largest departure of"
         " a slope)",
         derives,
         departure,
         lab.at_most(0.1),
-        "exact",
-        source="paper",
     ),
-    lab.Claim(
+    exact(
         "The flow of a game misses a round by the third order, that of the wrong play"
         " by the second (largest departure)",
         derives,
         game_departure,
         lab.at_most(0.1),
-        "exact",
-        source="paper",
     ),
-    lab.Claim(
+    exact(
         "On a bowl the principal flow meets gradient descent for 20 steps, convergent"
         " and divergent, where IGR ends more than 1 away (largest error)",
         describes,
         bowl_error if bowl_igr > 1 else float("nan"),
         lab.at_most(1e-8),
-        "exact",
+    ),
+]
+
+# %% tags=["hide-input"]
+statistical = partial(lab.Claim, kind="statistical")
+games = "“… instabilities observed in supervised learning and two-player games”"
+claims += [
+    statistical(
+        "In networks, with curvatures below the singularity, the principal flow is"
+        " closer to descent than IGR (ratio of distances)",
+        describes,
+        lab.ratio(near["principal"], near["IGR"]),
+        lab.at_most(0.8, partly=1.0),
+        source="implied",
+    ),
+    statistical(
+        "At the edge of stability the principal flow says whether the loss will rise"
+        " (balanced accuracy; the gradient flow and IGR have ½)",
+        describes,
+        foresight,
+        lab.at_least(0.9),
         source="paper",
+    ),
+    exact(
+        "The flow with drift says that simultaneous play expands and alternating play"
+        " contracts (least share of the change of radius)",
+        games,
+        predicted.min() if differ else float("nan"),
+        lab.at_least(0.8),
     ),
 ]
 
@@ -863,56 +797,30 @@ schedules = (
     " hyperparameters”"
 )
 claims += [
-    lab.Claim(
-        "In networks, with curvatures below the singularity, the principal flow is"
-        " closer to descent than IGR (ratio of distances)",
-        describes,
-        lab.ratio(near["principal"], near["IGR"]),
-        lab.at_most(0.8, partly=1.0),
-        "statistical",
-        source="implied",
-    ),
-    lab.Claim(
-        "At the edge of stability the principal flow says whether the loss will rise"
-        " (balanced accuracy; the gradient flow and IGR have ½)",
-        describes,
-        foresight,
-        lab.at_least(0.9),
-        "statistical",
-        source="paper",
-    ),
-    lab.Claim(
-        "The flow with drift says that simultaneous play expands and alternating play"
-        " contracts (least share of the change of radius)",
-        games,
-        predicted.min() if differ else float("nan"),
-        lab.at_least(0.8),
-        "exact",
-        source="paper",
-    ),
-]
-
-# %% tags=["hide-input"]
-claims += [
-    lab.Claim(
+    statistical(
         "In either unit of the loss the drift-adjusted rate with power 1 ends within"
         " 1.5 times the loss of the best fixed rate in hindsight",
         schedules,
         against_best,
         lab.at_most(1.5, partly=2.0),
-        "statistical",
         source="paper",
         revised="the second unit was added after seed 0 had been seen",
     ),
-    lab.Claim(
+    statistical(
         "Power 1 ends alike in two units of the loss, within 1.5; the least power ends"
         " above its start in the larger (ratio)",
         schedules,
         broken if alike < math.log(1.5) else float("nan"),
         lab.above(1),
-        "statistical",
         source="ours",
         revised="power 1 was added after seed 0 had been seen",
+    ),
+    exact(
+        "Cancelling the interaction drift keeps the smallest GAN within 2 % of its"
+        " circle, which it otherwise leaves by more than half (growth)",
+        schedules,
+        gan_growth[1.0] if gan_growth[0.0] > 1.5 else float("nan"),
+        lab.between(0.98, 1.02),
     ),
 ]
 
@@ -922,63 +830,49 @@ boosts = (
 )
 adaptions = "a boost “that can be recovered using adaptions to optimisation methods”"
 claims += [
-    lab.Claim(
-        "Cancelling the interaction drift keeps the smallest GAN within 2 % of its"
-        " circle, which it otherwise leaves by more than half (growth)",
-        schedules,
-        gan_growth[1.0] if gan_growth[0.0] > 1.5 else float("nan"),
-        lab.between(0.98, 1.02),
-        "exact",
-        source="paper",
-    ),
-    lab.Claim(
+    statistical(
         "At the largest rate a normalised layer raises a classifier's accuracy by 0.2",
         "“smoothness regularisation affects optimisation across multiple deep learning"
         " domains”",
         lab.paired_difference(accuracies["spectral norm"][-1], accuracies["none"][-1]),
         lab.at_least(0.2),
-        "statistical",
         source="paper",
     ),
-    lab.Claim(
+    statistical(
         "At a fast rate agents with a normalised layer score at least 1.25 times as"
         " high",
         boosts,
         boost,
         lab.at_least(1.25),
-        "statistical",
+        source="paper",
+    ),
+    statistical(
+        "Adam's ε, tuned on other agents, gives plain agents at least 0.8 of that"
+        " score",
+        adaptions,
+        recovered,
+        lab.at_least(0.8),
         source="paper",
     ),
 ]
 
 # %% tags=["claims", "hide-input"]
 claims += [
-    lab.Claim(
-        "Adam's ε, tuned on other agents, gives plain agents at least 0.8 of that"
-        " score",
-        adaptions,
-        recovered,
-        lab.at_least(0.8),
-        "statistical",
-        source="paper",
-    ),
-    lab.Claim(
+    statistical(
         "σ in Adam's ε alone, the network as it is, raises the score at least 1.25"
         " times",
         adaptions,
         moved,
         lab.at_least(1.25),
-        "statistical",
         source="implied",
     ),
-    lab.Claim(
+    statistical(
         "At equal training loss a larger rate leaves a smoother network (ratio of"
         " geometric complexities)",
         "“optimisation can also affect smoothness, as discretisation drift can act as"
         " an implicit …”",
         smoother,
         lab.below(1, standard_errors=2),
-        "statistical",
         source="paper",
     ),
     lab.NotChecked(
@@ -999,14 +893,12 @@ lab.show_claims(claims)
 # line, with a loss that may be continued there, or take the real part and hope. We took the real part.
 
 # %%
-far = {name: lab.mean(own) for name, own in apart[far_rate].items()}
-lab.table(pd.DataFrame({f"learning rate {far_rate:g}": far}).T)
+rows = {
+    f"learning rate {far_rate:g}": {name: lab.mean(own) for name, own in far.items()}
+}
+lab.table(pd.DataFrame(rows).T)
 lab.glue("far-rate", far_rate, "g")
-lab.glue(
-    "far-worse",
-    lab.ratio(apart[far_rate]["principal"], apart[far_rate]["IGR"]).value,
-    ".1f",
-)
+lab.glue("far-worse", lab.ratio(far["principal"], far["IGR"]).value, ".1f")
 
 # %% [markdown]
 # At the rate {glue:text}`far-rate` its distance from gradient descent is {glue:text}`far-worse` times that of IGR,
@@ -1017,7 +909,7 @@ lab.glue(
 #
 # ```bash
 # regularity run discretisation_drift -f gpu     # wider networks, more runs of everything, 100 agents
-# regularity run discretisation_drift -f paper   # MinAtar's Breakout, if the package minatar is there
+# regularity run discretisation_drift -f paper   # MinAtar's Breakout, once the package minatar is installed
 # ```
 #
 # or, by hand,

@@ -1,6 +1,7 @@
 """Flows against matrix functions and gradient descent, games against their rounds, scalings against torch's own."""
 
 import functools
+import importlib.util
 import math
 
 import numpy as np
@@ -10,8 +11,9 @@ from scipy import linalg
 from torch import nn
 
 from regularity.dynamics import discretisation_drift as drift
-from regularity.dynamics.discretisation_drift import SCALINGS, Adam, experiment
+from regularity.dynamics.discretisation_drift import SCALINGS, experiment
 from regularity.dynamics.discretisation_drift.experiment import Networks, Replay, Seen, World
+from regularity.dynamics.discretisation_drift.method import Adam, game_of
 from tests.draws import random, seeded
 
 CURVATURES = torch.tensor([2.0, 0.02], dtype=torch.float64)  # the authors' quadratic
@@ -83,6 +85,11 @@ def test_other_flows_of_a_quadratic_are_matrix_exponentials(order):
     expected = linalg.expm(-1.8 * matrix) @ START[0].numpy()
     end = experiment.follow(lambda at: drift.modified_flow(quadratic, at, 0.9, order=order), START, 1.8, 25)
     np.testing.assert_allclose(end[0], expected, atol=1e-5)
+    paths = experiment.paths_on_a_bowl(CURVATURES, START[0], 0.9, 2, 5)
+    np.testing.assert_allclose(paths[("negative gradient", "IGR")[order - 1]][-1], expected)
+    steps = [START[0] * (1 - 0.9 * CURVATURES) ** step for step in range(3)]
+    torch.testing.assert_close(paths["gradient descent"], torch.stack(steps))
+    torch.testing.assert_close(paths["principal"][::5], torch.stack(steps) + 0j)
 
 
 def test_principal_coefficients():
@@ -142,9 +149,8 @@ def test_at_the_edge_the_flow_foresees_a_quadratic_s_rise():
     starts = torch.tensor([[1.0, 1.0]], dtype=torch.float64)
     for h, rises in ((0.9, False), (1.1, True)):
         edge = experiment.edge_of_stability(quadratic, starts, h, 3, every=1, n_lanczos=2)
-        assert edge.rises().all() == rises == (edge.rates > 0).all()
+        assert edge.rises.all() == rises == (edge.rates > 0).all()
         torch.testing.assert_close(edge.curvature, torch.full((3, 1), 2 * h))
-        torch.testing.assert_close(edge.losses[-1, 0], quadratic(starts[0] * (1 - h * CURVATURES) ** 3))
 
 
 def test_balanced_accuracy():
@@ -187,7 +193,7 @@ def test_without_drift_the_rate_is_the_largest():
 def test_descents_stop_where_they_diverge_and_keep_where_they_meet_a_target():
     starts = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     rates = torch.tensor([0.4, 3.0], dtype=torch.float64)
-    found = experiment.descend_at(quadratic, starts, experiment.fixed(rates), 9, target=0.01)
+    found = experiment.descend_at(quadratic, starts, lambda *_: rates, 9, target=0.01)
     # (1 − 2h)² a step: 0.04 contracts, and 25 passes 100 in the second step.
     torch.testing.assert_close(found.losses[:, 0], 0.04 ** torch.arange(9.0).double())
     assert torch.isinf(found.losses[4:, 1]).all()
@@ -205,12 +211,8 @@ def test_geometric_complexity_of_a_linear_network_is_its_matrix_s_norm():
 
 
 def radius_of_round(play):
-    """Spectral radius of a round of the spiral with ε = 0.09 and rates 0.2, by its matrix."""
-    columns = [
-        torch.cat(drift.play_round(drift.spiral(0.09), one[:1], one[1:], (0.2, 0.2), play=play))
-        for one in torch.eye(2, dtype=torch.float64)
-    ]
-    return np.abs(np.linalg.eigvals(torch.stack(columns, dim=1))).max()
+    """Spectral radius of a round of the spiral with ε = 0.09 and rates 0.2."""
+    return experiment.spectral_radius(lambda at: experiment.one_round(drift.spiral(0.09), at, 0.2, play))
 
 
 def test_rounds_of_the_spiral_by_their_matrices():
@@ -235,19 +237,14 @@ def test_the_drift_of_the_spiral(play, radius):
 
 
 @pytest.mark.parametrize("play", ["simultaneous", "alternating"])
-@pytest.mark.parametrize("n_updates", [(1, 1), (3, 2)])
-def test_the_flow_of_a_game_misses_a_round_by_the_third_order(play, n_updates):
+def test_the_flow_of_a_game_misses_a_round_by_the_third_order(play):
     """With unequal rates, whose interaction terms carry the other player's rate."""
     game, start = drift.polynomial_game, torch.tensor([0.8, -0.5], dtype=torch.float64)
     errors = []
     for h in (0.025, 0.0125):
         rates = (h, 3 * h)
-        flow = experiment.game_flow(
-            game,
-            rates,
-            lambda a, b, rates=rates: drift.game_drift(game, a, b, rates, play=play, n_updates=n_updates),
-        )
-        end = drift.play_round(game, start[:1], start[1:], rates, play=play, n_updates=n_updates)
+        flow = experiment.game_flow(game, rates, play)
+        end = drift.play_round(game, start[:1], start[1:], rates, play=play)
         errors.append((experiment.follow(flow, start, 1.0, 8) - torch.cat(end)).norm())
     assert math.log2(errors[0] / errors[1]) == pytest.approx(3, abs=0.1)
 
@@ -255,23 +252,20 @@ def test_the_flow_of_a_game_misses_a_round_by_the_third_order(play, n_updates):
 @pytest.mark.parametrize(("assumed", "order"), [("simultaneous", 2), ("alternating", 3), (None, 2)])
 def test_the_drift_of_the_wrong_play_is_no_better_than_none(assumed, order):
     start = torch.tensor([0.8, -0.5], dtype=torch.float64)
-    errors = [
-        experiment.game_error(drift.polynomial_game, start, (h, h), play="alternating", assumed=assumed)
-        for h in (0.025, 0.0125)
-    ]
-    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.1)
+    rates = (0.025, 0.0125)
+    errors = experiment.game_errors(drift.polynomial_game, start, rates, play="alternating", assumed=assumed)
+    assert experiment.slope(errors, rates) == pytest.approx(order, abs=0.1)
 
 
 def test_a_game_without_curvature_returns_the_numbers_of_an_adaptive_solver():
     """DOP853 at h = 0.0125: 5.5e-5 for the plain flow, 4.2e-7 and 4.4e-7 with the drift of each play."""
-    start, rates = torch.tensor([0.8, -0.5], dtype=torch.float64), (0.0125, 0.0125)
-    game = drift.polynomial_game
+    game, start = drift.polynomial_game, torch.tensor([0.8, -0.5], dtype=torch.float64)
     for play, assumed, expected in (
         ("simultaneous", None, 5.5e-5),
         ("simultaneous", "simultaneous", 4.2e-7),
         ("alternating", "alternating", 4.4e-7),
     ):
-        found = experiment.game_error(game, start, rates, play=play, assumed=assumed)
+        (found,) = experiment.game_errors(game, start, [0.0125], play=play, assumed=assumed)
         assert found == pytest.approx(expected, rel=0.02)
 
 
@@ -293,7 +287,7 @@ def test_cancelling_is_a_loss_with_a_fixed_gradient_in_it():
         first - 0.1 * grad(first_regularised)(first),
         second - 0.3 * grad(second_regularised)(second),
     )
-    game = drift.game_of(first_loss, second_loss)
+    game = game_of(first_loss, second_loss)
     found = drift.play_round(game, first, second, rates, cancel=1.0)
     torch.testing.assert_close(found, expected)
 
@@ -302,7 +296,7 @@ def test_cancelling_is_a_loss_with_a_fixed_gradient_in_it():
 def test_radii_of_the_smallest_gan(cancel):
     """Rounds written out by hand, without and with the drift (λ/2) f_ψ q taken out."""
     start = torch.ones(2, dtype=torch.float64)
-    found = experiment.radii(drift.dirac_gan(), start, 0.1, 20, play="simultaneous", cancel=cancel)
+    found = experiment.radii(drift.dirac_gan(), start, 0.1, 20, cancel=cancel)
     a, b = 1.0, 1.0
     for _ in range(20):
         s = 1 / (1 + math.exp(a * b))  # derivative of log σ at ab, and its own derivative −s(1 − s)
@@ -408,9 +402,9 @@ def test_dividing_the_gradient_is_multiplying_epsilon_and_nothing_at_zero(epsilo
 def test_classifiers_learn_to_tell_two_clouds():
     labels = torch.arange(200) % 2
     images = random(200, 3).float() + 4 * labels[:, None]
-    options = {"sizes": [3, 8, 8, 2], "n_epochs": 5, "batch": 20, "generator": seeded()}
+    generator, rates = seeded(), torch.tensor([0.3, 0.5])
     for name in SCALINGS:
-        networks = experiment.train_classifiers(name, images, labels, torch.tensor([0.3, 0.5]), **options)
+        networks = experiment.train_classifiers(name, images, labels, rates, [3, 8, 8, 2], 12, generator)
         assert (experiment.accuracy(networks, images, labels) > 0.9).all()
 
 
@@ -433,7 +427,7 @@ def test_the_world_is_gymnasium_s_and_marks_new_beginnings():
 
 
 def test_the_replay_keeps_the_latest_and_draws_whole_steps():
-    replay = Replay(3, (2, 1), 1, "cpu")
+    replay = Replay(3)
     for value in range(5):
         full = torch.full((2, 1), float(value))
         step = Seen(full[..., None], full[..., None] + 0.5, full.long(), full + 1, full + 2, full + 3)
@@ -484,6 +478,17 @@ def test_q_learning_repeats_and_every_scaling_matters():
 
 
 # --- Bad input ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.bad_input
+def test_an_environment_that_is_not_there_is_refused_before_anything_is_computed(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"package minatar, which is not installed.*pip install"):
+        experiment.check_environment("MinAtar/Breakout-v1")
+    with pytest.raises(
+        ValueError, match=r"environment must be .* got 'CartPol-v1'.*Did you mean: `CartPole`"
+    ):
+        experiment.check_environment("CartPol-v1")
 
 
 @pytest.mark.bad_input

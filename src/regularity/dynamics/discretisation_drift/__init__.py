@@ -6,14 +6,11 @@ arXiv 2310.14036.
 
 from regularity.dynamics.discretisation_drift.method import (
     SCALINGS,
-    Adam,
-    Drift,
     Scaling,
     curvature_drift,
     drift_adjusted_rate,
     frozen_flow,
     game_drift,
-    game_of,
     modified_flow,
     play_round,
     power_iteration,
@@ -34,8 +31,6 @@ from regularity.dynamics.discretisation_drift.problems import (
 
 __all__ = [
     "SCALINGS",
-    "Adam",
-    "Drift",
     "Scaling",
     "banana",
     "curvature_drift",
@@ -45,7 +40,6 @@ __all__ = [
     "drift_adjusted_rate",
     "frozen_flow",
     "game_drift",
-    "game_of",
     "modified_flow",
     "network_loss",
     "perceptron",

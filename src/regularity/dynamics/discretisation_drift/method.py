@@ -2,6 +2,10 @@
 
 A loss takes a flat point θ of d numbers and gives one number. Points have leading axes for runs side by side. A flow
 is given by its velocity; that of order p passes within O(ηᵖ⁺¹) of where a gradient step of length η ends.
+
+Flows and learning rates: Barrett and Dherin (2021), arXiv 2009.11162; Rosca et al. (2023), arXiv 2302.01952. Games:
+Rosca et al. (2021), arXiv 2105.13922. Spectral normalisation: Miyato et al. (2018); Gogianu et al. (2021), arXiv
+2105.05246.
 """
 
 import math
@@ -29,12 +33,8 @@ def modified_flow(
 
     Parameters
     ----------
-    loss
-        As above; smooth, and differentiable by `torch.func`.
-    points
-        Where the velocity is wanted.
-    learning_rate
-        The step η of gradient descent.
+    loss, points, learning_rate
+        A smooth loss, where the velocity is wanted, and the step η of gradient descent.
     order
         1, the negative gradient flow −g; 2, implicit gradient regularisation −g − (η/2)Hg, downhill on the loss
         E + (η/4)‖g‖²; 3, with − η²[H²g/3 + D²g[g, g]/12] as well.
@@ -47,26 +47,22 @@ def modified_flow(
     ------
     ValueError
         If `order` or `learning_rate` is out of range, or the velocity overflows at `points`.
-
-    References
-    ----------
-    Barrett and Dherin (2021), Implicit gradient regularization; Rosca et al. (2023), arXiv 2302.01952.
     """
     (points,) = as_floats(points=points)
     check_positive("learning_rate", learning_rate)
     if order not in (1, 2, 3):
         raise ValueError(f"order must be 1, 2 or 3; got {order}")
-    h = learning_rate
+    gradient_at, h = grad(loss), learning_rate
 
     def velocity(point: Tensor) -> Tensor:
-        gradient_at = grad(loss)
         g = gradient_at(point)
-        if order == 1:
-            return -g
-        hg = _along(gradient_at, point, g)
-        if order == 2:
-            return -g - h / 2 * hg
-        return -g - h / 2 * hg - h**2 * (_along(gradient_at, point, hg) / 3 + _bend(loss, point, g) / 12)
+        found = -g
+        if order >= 2:
+            hg = _along(gradient_at, point, g)
+            found = found - h / 2 * hg
+        if order == 3:
+            found = found - h**2 * (_along(gradient_at, point, hg) / 3 + _bend(loss, point, g) / 12)
+        return found
 
     return _each(velocity, points)
 
@@ -80,10 +76,7 @@ def curvature_drift(loss: Loss, points: Float[Tensor, "*runs d"]) -> Float[Tenso
 def frozen_flow(
     loss: Loss, points: Float[Tensor, "*runs d"], starts: Float[Tensor, "*runs d"], learning_rate: float
 ) -> Float[Tensor, "*runs d"]:
-    """Velocity −g(θ) − (η/2)H(θ)g(θ'): downhill on E(θ) + (η/2) g(θ)ᵀg(θ'), for the one step that starts at θ'.
-
-    Where the drift of a game is no gradient, such a loss exists all the same. As for `modified_flow`.
-    """
+    """Velocity −g(θ) − (η/2)H(θ)g(θ'): downhill on E(θ) + (η/2) g(θ)ᵀg(θ'), for the one step that starts at θ'."""
     points, starts = as_floats(points=points, starts=starts)
     check_positive("learning_rate", learning_rate)
     if points.shape != starts.shape:
@@ -92,9 +85,7 @@ def frozen_flow(
         )
 
     def velocity(point: Tensor, start: Tensor) -> Tensor:
-        gradient_at = grad(loss)
-        frozen = gradient_at(start)
-        return -gradient_at(point) - learning_rate / 2 * _along(gradient_at, point, frozen)
+        return -grad(loss)(point) - learning_rate / 2 * _along(grad(loss), point, grad(loss)(start))
 
     return _each(velocity, points, starts)
 
@@ -121,9 +112,7 @@ def _bend(loss: Loss, point: Tensor, direction: Tensor) -> Tensor:
 # --- The principal flow -------------------------------------------------------------------------------------------
 
 
-def principal_coefficient(
-    z: Float[Tensor, "*shape"],
-) -> Complex[Tensor, "*shape"]:
+def principal_coefficient(z: Float[Tensor, "*shape"]) -> Complex[Tensor, "*shape"]:
     """c(z) = log(1 − z)/z of z = ηλ, learning rate times curvature; −1 at z = 0.
 
     Real below z = 1. Above, where a step crosses the minimum, the imaginary part is π/z: the flow must turn to change
@@ -142,21 +131,17 @@ def principal_coefficient(
     ------
     ValueError
         If an entry of `z` is 1, to within 1e-12 or, in float32, 1e-6.
-
-    References
-    ----------
-    Rosca et al. (2023), arXiv 2302.01952.
     """
     (z,) = as_floats(z=z)
     if bool(((z - 1).abs() < (1e-12 if z.dtype == torch.float64 else 1e-6)).any()):
         raise ValueError("z must not be 1: the logarithm is singular where a step lands on the minimum")
-    small = z.abs() < 1e-5
-    divisor = torch.where(small, torch.ones_like(z), z)
-    below = torch.where(z < 1, z, torch.zeros_like(z))
-    above = torch.where(z > 1, z, torch.full_like(z, 2.0))
-    logarithm = torch.where(z < 1, torch.log1p(-below), torch.log(above - 1))
+    small, crosses = z.abs() < 1e-5, z > 1
+    divisor = torch.where(small, 1.0, z)
+    logarithm = torch.where(
+        crosses, torch.log(torch.where(crosses, z, 2.0) - 1), torch.log1p(-z.clamp_max(1))
+    )
     real = torch.where(small, -1 - z / 2 - z**2 / 3, logarithm / divisor)
-    return torch.complex(real, torch.where(z > 1, math.pi / divisor, torch.zeros_like(z)))
+    return torch.complex(real, torch.where(crosses, math.pi / divisor, 0.0))
 
 
 def principal_flow(gradient: Tensor, hessian: Float[Tensor, "*runs d d"], learning_rate: float) -> Tensor:
@@ -182,17 +167,14 @@ def principal_flow(gradient: Tensor, hessian: Float[Tensor, "*runs d d"], learni
     ------
     ValueError
         If `hessian` is not symmetric, a step is singular (ηλ = 1), or something overflows.
-
-    References
-    ----------
-    Rosca et al. (2023), arXiv 2302.01952.
     """
-    parts = [gradient.real, gradient.imag] if gradient.is_complex() else [gradient]
-    *parts, hessian = as_floats(gradient=parts[0], imaginary=parts[-1], hessian=hessian)
+    is_complex = gradient.is_complex()
+    parts = torch.view_as_real(gradient) if is_complex else gradient
+    parts, hessian = as_floats(gradient=parts, hessian=hessian)
     check_positive("learning_rate", learning_rate)
     check_squares("hessian", hessian)
-    check_squares("gradient", parts[0])
-    if hessian.shape != (*parts[0].shape, parts[0].shape[-1]):
+    check_squares("gradient", parts)
+    if hessian.shape != (*gradient.shape, gradient.shape[-1]):
         raise ValueError(f"hessian must be (d, d) for each gradient; got {tuple(hessian.shape)}")
     if not torch.allclose(hessian, hessian.mT, rtol=1e-4, atol=1e-5 * hessian.abs().max().item()):
         raise ValueError("hessian must be symmetric")
@@ -203,12 +185,12 @@ def principal_flow(gradient: Tensor, hessian: Float[Tensor, "*runs d d"], learni
         raise ValueError(
             f"hessian times learning_rate has an eigenvalue z that is refused: {error}"
         ) from None
-    projected = [(vectors.mT @ part[..., None])[..., 0] for part in parts]
-    if not gradient.is_complex() and bool((coefficients.imag == 0).all()):
-        return (vectors @ (coefficients.real * projected[0])[..., None])[..., 0]
-    imaginary = projected[1] if gradient.is_complex() else torch.zeros_like(projected[0])
-    moved = coefficients * torch.complex(projected[0], imaginary)
-    return (vectors.to(moved.dtype) @ moved[..., None])[..., 0]
+    if not is_complex and not bool(coefficients.imag.any()):
+        coefficients = coefficients.real
+    vectors = vectors.to(coefficients.dtype)
+    gradient = (torch.view_as_complex(parts) if is_complex else parts).to(coefficients.dtype)
+    projected = vectors.mT @ gradient[..., None]
+    return (vectors @ (coefficients[..., None] * projected))[..., 0]
 
 
 # --- Drift-adjusted learning rates --------------------------------------------------------------------------------
@@ -241,10 +223,6 @@ def drift_adjusted_rate(
     ------
     ValueError
         If `power` is negative, `largest` not positive, or the shapes differ.
-
-    References
-    ----------
-    Rosca et al. (2023), arXiv 2302.01952.
     """
     gradient, hessian_gradient = as_floats(gradient=gradient, hessian_gradient=hessian_gradient)
     check_squares("gradient", gradient)
@@ -255,10 +233,9 @@ def drift_adjusted_rate(
         given = tuple(hessian_gradient.shape)
         raise ValueError(f"hessian_gradient must have the shape of gradient; got {given}")
     length, drift = gradient.norm(dim=-1), hessian_gradient.norm(dim=-1)
-    still = (length == 0) | (drift == 0)
-    ratio = drift / torch.where(length == 0, torch.ones_like(length), length)
-    rate = 2 / torch.where(still, torch.ones_like(ratio), ratio) ** power
-    return torch.where(still, torch.full_like(rate, largest), rate.clamp_max(largest))
+    drifts = (length > 0) & (drift > 0)
+    rate = 2 / torch.where(drifts, drift / length, 1.0) ** power
+    return torch.where(drifts, rate.clamp_max(largest), largest)
 
 
 # --- Games of two players -----------------------------------------------------------------------------------------
@@ -268,11 +245,7 @@ def game_of(
     first_loss: Callable[[Tensor, Tensor], Tensor], second_loss: Callable[[Tensor, Tensor], Tensor]
 ) -> Game:
     """Game whose players each go down their own loss: (φ, ψ) ↦ (−∂L₁/∂φ, −∂L₂/∂ψ)."""
-
-    def fields(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        return -grad(first_loss)(first, second), -grad(second_loss, argnums=1)(first, second)
-
-    return fields
+    return lambda a, b: (-grad(first_loss)(a, b), -grad(second_loss, argnums=1)(a, b))
 
 
 class Drift(NamedTuple):
@@ -292,11 +265,10 @@ def game_drift(
     learning_rates: tuple[float, float],
     *,
     play: str = "simultaneous",
-    n_updates: tuple[int, int] = (1, 1),
 ) -> Drift:
     """Drift of a round: φ̇ = α(f + own + interaction) passes O(η³) from where a round takes φ in a unit of time.
 
-    With f and q the players' fields, and α, β their rates, own = −(α/2m) f_φ f and −(β/2k) q_ψ q. The first player's
+    With f and q the players' fields, and α, β their rates, own = −(α/2) f_φ f and −(β/2) q_ψ q. The first player's
     interaction is −(β/2) f_ψ q; the second's is −(α/2) q_φ f in simultaneous play, and +(α/2) q_φ f where it sees the
     first player's new position.
 
@@ -310,8 +282,6 @@ def game_drift(
         α and β: how far each moves in a round along its field.
     play
         "simultaneous", or "alternating" with the first player first.
-    n_updates
-        m and k: a player's rate is divided among so many updates.
 
     Returns
     -------
@@ -321,39 +291,21 @@ def game_drift(
     ------
     ValueError
         If there is no such `play`, a rate is not positive, or the drift overflows.
-
-    References
-    ----------
-    Rosca et al. (2021), arXiv 2105.13922, whose form with equal rates this is.
     """
     first, second = as_floats(first=first, second=second)
     sees = choose("play", play, SECOND_PLAYER_SEES)
-    for rate in learning_rates:
-        check_positive("learning_rates", rate)
-    for count in n_updates:
-        check_at_least("n_updates", count, 1)
-    drift = _game_drift(game, first, second, learning_rates, sees, n_updates)
-    if not all(bool(torch.isfinite(part).all()) for pair in drift for part in pair):
-        raise ValueError("first and second must be where the drift is finite; it overflows")
-    return drift
-
-
-def _game_drift(
-    game: Game,
-    first: Tensor,
-    second: Tensor,
-    rates: tuple[float, float],
-    sees: float,
-    n_updates: tuple[int, int],
-) -> Drift:
+    check_positive("learning_rates", torch.tensor(learning_rates))
+    alpha, beta = learning_rates
     f, q = game(first, second)
     _, (f_along_f, q_along_f) = jvp(lambda moved: game(moved, second), (first,), (f,))
     _, (f_along_q, q_along_q) = jvp(lambda moved: game(first, moved), (second,), (q,))
-    (alpha, beta), (m, k) = rates, n_updates
-    return Drift(
-        own=(-alpha / (2 * m) * f_along_f, -beta / (2 * k) * q_along_q),
+    drift = Drift(
+        own=(-alpha / 2 * f_along_f, -beta / 2 * q_along_q),
         interaction=(-beta / 2 * f_along_q, sees * alpha / 2 * q_along_f),
     )
+    if not all(bool(torch.isfinite(part).all()) for pair in drift for part in pair):
+        raise ValueError("first and second must be where the drift is finite; it overflows")
+    return drift
 
 
 def play_round(
@@ -363,10 +315,9 @@ def play_round(
     learning_rates: tuple[float, float],
     *,
     play: str = "simultaneous",
-    n_updates: tuple[int, int] = (1, 1),
     cancel: float = 0.0,
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, " e"]]:
-    """Let each player make its updates, with `cancel` times its interaction drift taken out of its field.
+    """Let each player make a step, with `cancel` times its interaction drift taken out of its field.
 
     In terms of losses the first player goes down L₁ − cancel·(β/2)(∇_ψL₁)ᵀ[∇_ψL₂], the bracket held fixed.
     As for `game_drift`.
@@ -378,20 +329,13 @@ def play_round(
         plain = game(a, b)[player]
         if cancel == 0:
             return plain
-        drift = _game_drift(game, a, b, learning_rates, sees, n_updates)
-        return plain - cancel * drift.interaction[player]
+        return plain - cancel * game_drift(game, a, b, learning_rates, play=play).interaction[player]
 
-    (alpha, beta), (m, k) = learning_rates, n_updates
-    seen = first
-    for _ in range(m):
-        first = first + alpha / m * field(0, first, second)
-    if sees > 0:
-        seen = first
-    for _ in range(k):
-        second = second + beta / k * field(1, seen, second)
-    if not bool(torch.isfinite(first).all() & torch.isfinite(second).all()):
+    moved = first + learning_rates[0] * field(0, first, second)
+    second = second + learning_rates[1] * field(1, moved if sees > 0 else first, second)
+    if not bool(torch.isfinite(moved).all() & torch.isfinite(second).all()):
         raise ValueError("first and second must be where a round is finite; it overflows")
-    return first, second
+    return moved, second
 
 
 # --- Spectral normalisation, and the same factor elsewhere --------------------------------------------------------
@@ -425,51 +369,24 @@ def power_iteration(
 ) -> tuple[Float[Tensor, "*runs"], Float[Tensor, "*runs b"]]:
     """One step of the power iteration: the spectral norm σ = vᵀWu so far, and the direction u to go on from.
 
-    Parameters
-    ----------
-    weights
-        A layer, one a run.
-    direction
-        u of the last call. It is kept between calls: from a fresh one each time σ would be noise.
-
-    Returns
-    -------
-    σ, at most the largest singular value and differentiable in `weights` with u and v held fixed; and the new u.
-
-    Raises
-    ------
-    ValueError
-        If the image of `direction` is zero, as it is for a layer of zeros; or `weights` overflow.
-
-    References
-    ----------
-    Miyato et al. (2018), Spectral normalization for generative adversarial networks.
+    σ is differentiable in `weights` with u and v held fixed. `direction` is the u of the last call: from a fresh one
+    each time σ would be noise.
     """
     weights, direction = as_floats(weights=weights, direction=direction)
     check_squares("weights", weights.detach().square())
     check_squares("direction", direction)
-    norm, direction = _power_iteration(weights, direction)
-    if not bool(torch.isfinite(direction).all()):
-        raise ValueError("weights and direction must not have the product zero: σ would be 0")
-    return norm, direction
-
-
-def _power_iteration(weights: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         left = torch.nn.functional.normalize((weights @ direction[..., None])[..., 0], dim=-1, eps=0)
         right = torch.nn.functional.normalize((weights.mT @ left[..., None])[..., 0], dim=-1, eps=0)
+    if not bool(torch.isfinite(right).all()):
+        raise ValueError("weights and direction must not have the product zero: σ would be 0")
     return ((weights @ right[..., None])[..., 0] * left).sum(dim=-1), right
 
 
 class Adam:
-    """Adam on weights of several runs side by side, each with its own rate and ε; in place.
+    """Adam on weights of several runs side by side, tensors with a leading axis of runs; in place.
 
-    Parameters
-    ----------
-    weights
-        Tensors with a leading axis of runs.
-    learning_rates, epsilons
-        One a run.
+    Each run has its own learning rate and ε.
     """
 
     def __init__(
@@ -478,11 +395,10 @@ class Adam:
         learning_rates: Float[Tensor, " runs"],
         epsilons: Float[Tensor, " runs"],
     ) -> None:
-        self.weights = list(weights)
+        self.weights, self.n_steps = list(weights), 0
         self.learning_rates, self.epsilons = learning_rates, epsilons
         self.means = [torch.zeros_like(weight) for weight in self.weights]
         self.squares = [torch.zeros_like(weight) for weight in self.weights]
-        self.n_steps = 0
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], epsilon_factor: Tensor | float = 1.0) -> None:

@@ -1,15 +1,16 @@
-"""What is minimised, played and learned: two losses in the plane, three games, and networks on bundled data."""
+"""What is minimised, played and learned: a loss in the plane, three games, and networks on bundled data."""
 
 import itertools
 from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid, one_hot
 
+from regularity.data import load_digits
 from regularity.dynamics.discretisation_drift.method import Game, Loss, game_of
 from regularity.foundations.checks import as_floats, check_at_least, check_finite, check_positive
 from regularity.foundations.choices import choose
@@ -41,11 +42,7 @@ def dirac_gan() -> Game:
 
     Mescheder, Geiger and Nowozin (2018), Which training methods for GANs do actually converge?
     """
-
-    def value(first: Tensor, second: Tensor) -> Tensor:
-        return logsigmoid(first * second).sum()
-
-    return game_of(value, lambda first, second: -value(first, second))
+    return game_of(lambda a, b: logsigmoid(a * b).sum(), lambda a, b: -logsigmoid(a * b).sum())
 
 
 # --- Data ----------------------------------------------------------------------------------------------------------
@@ -61,35 +58,28 @@ def tumours(n_rows: int, n_features: int) -> tuple[Float[Tensor, "n d"], Float[T
 
 
 def digits(generator: torch.Generator) -> tuple[Float[Tensor, "n 64"], Int[Tensor, " n"]]:
-    """Scikit-learn's 1,797 images of digits in random order; intensities in [0, 1]."""
-    images, labels = load_digits(return_X_y=True)
+    """The bundled digits, one a row, in random order."""
+    images, labels = load_digits()
     order = torch.randperm(len(labels), generator=generator)
-    return torch.as_tensor(images).float()[order] / 16, torch.as_tensor(labels).long()[order]
+    return images.flatten(1)[order], labels[order]
 
 
 # --- Networks as functions of a flat point --------------------------------------------------------------------------
 
-
-def _half_squares(outputs: Tensor, labels: Tensor) -> Tensor:
-    return (outputs - torch.nn.functional.one_hot(labels, outputs.shape[-1])).square().sum(dim=-1).mean() / 2
-
-
 FITS = {
     "logistic": lambda outputs, labels: binary_cross_entropy_with_logits(outputs[..., 0], labels),
-    "squares": _half_squares,
+    "squares": lambda outputs, labels: (
+        (outputs - one_hot(labels, outputs.shape[-1])).square().sum(dim=-1).mean() / 2
+    ),
     "cross-entropy": cross_entropy,
 }
-ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 def perceptron(
-    sizes: Sequence[int], activation: str = "tanh"
+    sizes: Sequence[int], activation: type[nn.Module] = nn.Tanh
 ) -> tuple[int, Callable[[Tensor, Tensor], Tensor]]:
     """Number of weights of a multilayer perceptron, and ``call(point, inputs)``."""
-    make = choose("activation", activation, ACTIVATIONS)
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(sizes):
-        layers += [nn.Linear(before, after), make()]
+    layers = [part for two in itertools.pairwise(sizes) for part in (nn.Linear(*two), activation())]
     point, call = flat_parameters(nn.Sequential(*layers[:-1]))
     return len(point), call
 
