@@ -158,8 +158,7 @@ lab.glue("n-parameters", starts.shape[1], "d")
 #
 # Only the covariance of the samples' Hessians enters. A random-matrix law assumes that covariance; in return it is not
 # limited to small noise.
-
-# %% [markdown]
+#
 # **Additive noise.** Let the entries of $E$ be independent with variance $\sigma^2/b$ each. Then every variance in
 # {eq}`batch-second-order` is $\sigma^2$, and if all other eigenvalues are small, $c = d\sigma^2/\lambda_1$ for $d$
 # parameters. The exact statement is a theorem on *spiked Wigner matrices* {cite:p}`benaych2011eigenvalues`: an
@@ -210,8 +209,7 @@ lab.show(batches.multiplicative_extreme)
 # its second moment, so that directions in which the loss is flat get long steps, and there the curvature of a batch is
 # nothing but noise: it is the edge of the bulk, $2\sqrt{d\sigma^2/b}$, that limits the rate. Hence
 # $\eta_{\max} \propto \sqrt B$.
-
-# %% [markdown]
+#
 # ### A learner of rate and momentum
 #
 # If the spectrum of a batch says how far one may step, one can look instead of tuning. Stochastic Lanczos quadrature,
@@ -319,6 +317,7 @@ measured = {
 }
 
 
+# %%
 def times_size(excesses, found):
     """Mean of an excess of λ₁ times b over all but the smallest size, one a network."""
     pairs = zip(excesses, found, strict=True)
@@ -392,8 +391,7 @@ lab.glue("half", 100 * half / n_train, ".1f", "%")
 # the excess at trained networks, and predicts {glue:text}`gauss-newton-start` times the excess at the start. The
 # expansion {eq}`batch-second-order`, which assumes nothing, predicts {glue:text}`second` of it where it is worst: the
 # next eigenvalues lie near $\lambda_1$, and these batches are no small perturbation.
-
-# %% [markdown]
+#
 # ### Largest stable rates
 #
 # What is the largest rate that works? We train with every rate of one grid, the same for all batch sizes and both
@@ -491,8 +489,7 @@ lab.glue("answer", fig)
 # that $\eta_{\max}\lambda_1(H_B)/2$ is 1, it is between {glue:text}`constant-low` and {glue:text}`constant-high`. One
 # reason may be that a training does not stay where it is unstable. It is thrown out and settles where the curvature is
 # lower, the subject of {doc}`dynamical_stability`; and $\lambda_1$ here was measured where another rate had led.
-
-# %% [markdown]
+#
 # ### The learner beside tuned schedules
 #
 # The rivals are SGD without and with a momentum of 0.9, at a constant rate and with the schedule of the authors' scripts
