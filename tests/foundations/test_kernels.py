@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from sklearn.metrics.pairwise import rbf_kernel
 from torch.func import grad, vmap
 
-from regularity.foundations.kernels import hermite_coefficients, wide_network_kernels
+from regularity.foundations.kernels import gaussian_kernel, hermite_coefficients, wide_network_kernels
 from tests.draws import random
 
 ANGLES = torch.tensor([-2.4, -1.0, 0.6, 2.0], dtype=torch.float64)
@@ -157,6 +158,20 @@ def test_invariances_and_the_diagonal():
     torch.testing.assert_close(
         wide_network_kernels(inputs, inputs.clone(), depth=4, bias_std=0.5).ntk, kernels.ntk, rtol=0, atol=0
     )
+
+
+def test_the_gaussian_kernel_is_scikit_learns():
+    points, others = random(6, 3), random(4, 3, seed=1)
+    peer = rbf_kernel(points.numpy(), others.numpy(), gamma=1 / (2 * 0.8**2))
+    torch.testing.assert_close(gaussian_kernel(points, others, lengthscale=0.8), torch.as_tensor(peer))
+
+
+@pytest.mark.bad_input
+def test_what_cannot_be_a_kernel_of_distances_is_refused():
+    with pytest.raises(ValueError, match="lengthscale must be positive and finite; got 0"):
+        gaussian_kernel(POINTS, POINTS, lengthscale=0)
+    with pytest.raises(ValueError, match=r"others must be two-dimensional.*got \(5, 1\)"):
+        gaussian_kernel(POINTS, POINTS[:, :1], lengthscale=1.0)
 
 
 @pytest.mark.bad_input

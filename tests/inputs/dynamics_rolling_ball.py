@@ -47,15 +47,6 @@ EXAMPLES = {
     "roll": Example({"loss": bowl, "point": POINT, "learning_rate": 0.1, "radius": 0.5, "tolerance": 1e-5}),
     "offset_surface": Example(CURVE),
     "rolled_surface": Example(CURVE),
-    "sgd_step": Example(
-        {
-            "value_and_gradient": values_and_gradients,
-            "points": POINTS,
-            "velocities": random(3, 2, seed=2),
-            "learning_rate": RATES,
-            "momentum": doubles(0.0, 0.5, 0.9),
-        }
-    ),
     "sharpness_aware": Example({"value_and_gradient": values_and_gradients, "neighbourhood": RATES}),
     "entropy_sgd_step": Example(
         {

@@ -82,6 +82,7 @@ EXAMPLES = {
         }
     ),
     # kernels
+    "gaussian_kernel": Example({"points": random(3, 2), "others": random(4, 2, seed=1), "lengthscale": 0.7}),
     "hermite_coefficients": Example({"activation": torch.tanh, "stds": doubles(0.5, 1.0)}),
     "wide_network_kernels": Example({"inputs": random(3, 2), "others": random(4, 2, seed=1), "depth": 3}),
     # metrics

@@ -24,7 +24,6 @@ EXAMPLES = {
     "circle": Example({"angles": doubles(0.0, 1.0, 2.0)}),
     "product_of_coordinates": Example({"points": random(3, 2)}),
     "to_sphere": Example({"images": random(5, 4)}),
-    "gaussian_kernel": Example({"points": random(3, 2), "others": random(4, 2, seed=1), "lengthscale": 0.7}),
     "kernel_ridge": Example(
         {
             "kernel": KERNEL,

@@ -1,6 +1,6 @@
-"""Kernels of infinitely wide networks: the Gaussian process of their outputs, and their neural tangent kernel.
+"""Kernels of infinitely wide networks, and the Gaussian kernel.
 
-Both follow one recursion over the layers. A layer asks for two Gaussian means of the activation: closed forms for
+Of a wide network: the Gaussian process of its outputs, and its neural tangent kernel. Both follow one recursion over the layers. A layer asks for two Gaussian means of the activation: closed forms for
 "relu" (arc-cosine kernels) and "erf", a Hermite series by Gauss's quadrature for any other.
 """
 
@@ -11,7 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.checks import as_floats, check_at_least, check_finite, check_squares
+from regularity.foundations.checks import (
+    as_floats,
+    check_at_least,
+    check_finite,
+    check_positive,
+    check_squares,
+)
 from regularity.foundations.choices import choose
 from regularity.foundations.polynomials import gauss_hermite, hermite_basis
 
@@ -212,3 +218,43 @@ def wide_network_kernels(
         nngp = values + shift
         ntk = ntk * slopes + nngp
     return Kernels(nngp.to(dtype), ntk.to(dtype))
+
+
+# --- Of distances ------------------------------------------------------------------------------------------------
+
+
+def gaussian_kernel(
+    points: Float[Tensor, "n d"], others: Float[Tensor, "m d"], *, lengthscale: float
+) -> Float[Tensor, "n m"]:
+    """Compute the Gaussian kernel exp(−‖x − z‖²/(2·lengthscale²)), of the smoothest functions.
+
+    Parameters
+    ----------
+    points, others
+        x and z, one a row.
+    lengthscale
+        Positive, in the units of the points.
+
+    Returns
+    -------
+    One row a point, one column another.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, a number is not finite or its square is not, or `lengthscale` is not positive.
+
+    Examples
+    --------
+    >>> gaussian_kernel(torch.zeros(1, 2), torch.ones(1, 2), lengthscale=1.0)
+    tensor([[0.3679]])
+    """
+    points, others = as_floats(points=points, others=others)
+    check_positive("lengthscale", lengthscale)
+    for name, values in {"points": points, "others": others}.items():
+        if values.ndim != 2 or values.shape[1] != points.shape[1]:
+            raise ValueError(
+                f"{name} must be two-dimensional, with columns as points; got {tuple(values.shape)}"
+            )
+        check_squares(name, values / lengthscale)
+    return torch.exp(-torch.cdist(points, others).square() / (2 * lengthscale**2))

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from regularity.foundations.kernels import gaussian_kernel
 from regularity.theory.hierarchical_polynomials.method import (
     ThreeLayerNetwork,
     descend,
@@ -25,7 +26,6 @@ from regularity.theory.hierarchical_polynomials.rivals import (
     tangent_kernel,
     train_relu_network,
 )
-from regularity.theory.neural_tangent_kernel import gaussian_kernel
 
 # --- Measures ----------------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ def kernel_candidates(dimension: int) -> dict[str, list[Kernel]]:
     """Kernels of each kind, to be chosen from."""
     return {
         "tangent": [partial(tangent_kernel, depth=depth) for depth in (2, 3)],
-        "Gaussian": [partial(gaussian_kernel, lengthscale=s * dimension**0.5) for s in (1.0, 2.0, 4.0, 8.0)],
+        "Gaussian": [partial(gaussian_kernel, lengthscale=s * dimension**0.5) for s in (0.5, 1.0, 2.0, 4.0)],
         "quartic": [partial(polynomial_kernel, degree=4, shift=shift) for shift in (0.1, 0.25, 0.5, 1.0)],
     }
 

@@ -16,7 +16,7 @@ from regularity.theory.neural_tangent_kernel.method import (
     train,
 )
 from regularity.theory.neural_tangent_kernel.problems import circle, product_of_coordinates, to_sphere
-from regularity.theory.neural_tangent_kernel.rivals import gaussian_kernel, kernel_ridge
+from regularity.theory.neural_tangent_kernel.rivals import kernel_ridge
 
 __all__ = [
     "KernelFlow",
@@ -26,7 +26,6 @@ __all__ = [
     "conditional_covariance",
     "draw_networks",
     "empirical_kernel",
-    "gaussian_kernel",
     "kernel_flow",
     "kernel_ridge",
     "network_outputs",

@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 
 from regularity.data import load_digits, load_mnist
 from regularity.foundations.choices import choose
-from regularity.foundations.kernels import Activation, wide_network_kernels
+from regularity.foundations.kernels import Activation, gaussian_kernel, wide_network_kernels
 from regularity.foundations.randomness import Stream
 from regularity.theory.neural_tangent_kernel.method import (
     KernelFlow,
@@ -23,7 +23,7 @@ from regularity.theory.neural_tangent_kernel.method import (
     train,
 )
 from regularity.theory.neural_tangent_kernel.problems import to_sphere
-from regularity.theory.neural_tangent_kernel.rivals import gaussian_kernel, kernel_ridge
+from regularity.theory.neural_tangent_kernel.rivals import kernel_ridge
 
 
 @dataclass(frozen=True)

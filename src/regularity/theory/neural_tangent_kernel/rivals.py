@@ -1,25 +1,10 @@
-"""What a practitioner would use instead: kernel ridge regression, with the Gaussian kernel."""
+"""What a practitioner would use instead: kernel ridge regression."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from regularity.foundations.checks import as_floats, check_not_negative, check_positive, check_squares
-
-
-def gaussian_kernel(
-    points: Float[Tensor, "n d"], others: Float[Tensor, "m d"], *, lengthscale: float
-) -> Float[Tensor, "n m"]:
-    """exp(−‖x − z‖²/(2·lengthscale²))."""
-    points, others = as_floats(points=points, others=others)
-    check_positive("lengthscale", lengthscale)
-    for name, values in {"points": points, "others": others}.items():
-        if values.ndim != 2 or values.shape[1] != points.shape[1]:
-            raise ValueError(
-                f"{name} must be two-dimensional, with columns as points; got {tuple(values.shape)}"
-            )
-        check_squares(name, values / lengthscale)
-    return torch.exp(-torch.cdist(points, others).square() / (2 * lengthscale**2))
+from regularity.foundations.checks import as_floats, check_not_negative
 
 
 def kernel_ridge(
