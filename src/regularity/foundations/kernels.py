@@ -1,7 +1,8 @@
 """Kernels of infinitely wide networks, and the Gaussian kernel.
 
-Of a wide network: the Gaussian process of its outputs, and its neural tangent kernel. Both follow one recursion over the layers. A layer asks for two Gaussian means of the activation: closed forms for
-"relu" (arc-cosine kernels) and "erf", a Hermite series by Gauss's quadrature for any other.
+Of a wide network there are two: that of the Gaussian process of its outputs, and its neural tangent kernel. Both
+follow one recursion over the layers. A layer asks for two Gaussian means of the activation: closed forms for "relu"
+(arc-cosine kernels) and "erf", a Hermite series by Gauss's quadrature for any other.
 """
 
 from collections.abc import Callable
