@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from regularity.foundations.randomness import Stream
 from regularity.theory.barron_pdes.method import (
     Lagrangian,
     Networks,
@@ -29,8 +31,6 @@ from regularity.theory.barron_pdes.problems import (
     quartic_gradient,
     varying_coefficient,
 )
-
-Stream = Callable[..., Generator]
 
 
 def log_slope(sizes: list[int], values: Float[Tensor, "k n"]) -> Float[Tensor, " n"]:
@@ -152,22 +152,28 @@ def steps_needed(energies: Float[Tensor, " n"], least: float, share: float) -> i
     return int(reached[0]) if len(reached) else None
 
 
-def plain_steps(pde: VariationalPDE, least: float, share: float, multiples: list[float], cap: int) -> int:
-    """Steps that descent in L² needs, with the best of some multiples of 1/(Λ|ω|²), ω being the largest frequency."""
+def plain_steps(
+    pde: VariationalPDE, least: float, share: float, multiples: list[float], cap: int
+) -> tuple[int, float]:
+    """Steps that descent in L² needs, and the best of some multiples of 1/(Λ|ω|²), ω being the largest frequency."""
     flat = torch.zeros_like(pde.forcing)
     largest = pde.lagrangian.curvature(flat, flat[None]).gradient[1] * (pde.stiffness.max().item() - 1)
-    wanted, fewest = least + share * (energy(pde, flat).item() - least), cap
+    wanted, fewest, best = least + share * (energy(pde, flat).item() - least), cap, multiples[-1]
     for multiple in multiples:
-        u = flat
-        for step in range(fewest):
+        u, before = flat, inf
+        for step in range(1, fewest + 1):
             u = u - multiple / largest * first_variation(pde, u)
+            if step % 10:  # the energy is looked at in every tenth step
+                continue
             at = energy(pde, u).item()
             if at <= wanted:
-                fewest = step + 1
+                fewest, best = step, multiple
                 break
-            if at > 1e6:
-                break
-    return fewest
+            if step % 50 == 0:
+                if not at < before:  # it cycles, or grows
+                    break
+                before = at
+    return fewest, best
 
 
 # --- Compositions -------------------------------------------------------------------------------------------------

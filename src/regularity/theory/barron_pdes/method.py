@@ -8,7 +8,7 @@ with a small norm a network of two layers, as in the proof of Barron's theorem.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import pi
+from math import inf, pi
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from torch import Tensor
 from regularity.foundations.checks import as_floats, check_at_least, check_positive, check_squares
 from regularity.foundations.choices import choose
 from regularity.foundations.polynomials import gauss_legendre
+from regularity.foundations.randomness import random_signs
 
 # --- Functions on a cube ------------------------------------------------------------------------------------------
 
@@ -221,11 +222,11 @@ def variational_pde(lagrangian: Lagrangian, forcing: Float[Tensor, "*modes"], ba
     return VariationalPDE(lagrangian, forcing, basis)
 
 
-def _as_function(pde: VariationalPDE, coefficients: Tensor) -> Tensor:
-    coefficients = _as_modes("coefficients", coefficients, pde.basis).to(pde.forcing)
+def _as_function(pde: VariationalPDE, coefficients: Tensor, name: str = "coefficients") -> Tensor:
+    coefficients = _as_modes(name, coefficients, pde.basis).to(pde.forcing)
     if coefficients.shape != pde.forcing.shape:
         raise ValueError(
-            f"coefficients must be {tuple(pde.forcing.shape)}, as the forcing is; got {tuple(coefficients.shape)}"
+            f"{name} must be {tuple(pde.forcing.shape)}, as the forcing is; got {tuple(coefficients.shape)}"
         )
     return coefficients
 
@@ -303,7 +304,7 @@ def sobolev_descent(pde: VariationalPDE, *, learning_rate: float, n_steps: int) 
 def descend(pde: VariationalPDE, rates: Float[Tensor, "*modes"], n_steps: int) -> Descent:
     """Descend along DE, with a rate for each mode."""
     check_at_least("n_steps", n_steps, 1)
-    rates = _as_function(pde, rates)
+    rates = _as_function(pde, rates, "rates")
     iterates = [torch.zeros_like(pde.forcing)]
     for step in range(n_steps):
         iterates.append(iterates[-1] - rates * first_variation(pde, iterates[-1]))
@@ -319,7 +320,7 @@ def energy_curvature(pde: VariationalPDE, functions: Float[Tensor, " n *modes"])
     (Λω² + Λ')/(1 + ω²) in a mode of frequency ω; both are monotone in ω.
     """
     (functions,) = as_floats(functions=functions)
-    functions = torch.stack([_as_function(pde, u) for u in functions])
+    functions = torch.stack([_as_function(pde, u, "functions") for u in functions])
     lowest = pde.stiffness.min().item() - 1
     smallest, largest = [], []
     for u in functions:
@@ -380,10 +381,18 @@ def theorem_bound(
     """
 
     def composed(constant: float, b: float) -> float:
-        return constant * max(b, b**growth.power)
+        return constant * max(b, _power(b, growth.power))
 
     inner = dimension * growth.next_band(band) * composed(growth.gradient_constant, band * norm)
     return norm + learning_rate * (inner + composed(growth.value_constant, norm) + forcing_norm)
+
+
+def _power(norm: float, power: int) -> float:
+    """Bounds of a few steps, put into one another, are beyond what a float holds."""
+    try:
+        return norm**power
+    except OverflowError:
+        return inf
 
 
 def semilinear_bound(
@@ -396,7 +405,7 @@ def semilinear_bound(
     """
     strength = growth.value_constant - 1
     return (1 - learning_rate) * norm + learning_rate * (
-        smoothed_forcing_norm + strength * norm**growth.power
+        smoothed_forcing_norm + strength * _power(norm, growth.power)
     )
 
 
@@ -477,7 +486,7 @@ def maurey_network(
     shares, modes, offset = _shares(coefficients, basis, activation)
     drawn = torch.multinomial(shares.cpu(), n_draws * width, replacement=True, generator=generator)
     drawn = drawn.reshape(n_draws, width).to(shares.device)
-    signs = 2 * torch.randint(2, (n_draws, width, coefficients.ndim), generator=generator).to(modes) - 1
+    signs = random_signs(modes.new_empty(n_draws, width, coefficients.ndim), generator)
     outer = coefficients.flatten()[drawn].sign() * shares.sum() / width
     biases = torch.zeros_like(outer)
     if activation == "step":  # a half-wave of the sine, and by the inverse of (1 − cos t)/2 a place in it

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from regularity.foundations.checks import check_at_least, check_positive
+from regularity.foundations.randomness import random_signs
 from regularity.theory.barron_pdes.method import Basis, Curvature, Growth, Lagrangian, barron_norm
 
 
@@ -103,7 +104,7 @@ def draw_forcing(
     coefficients = torch.zeros(len(basis.frequencies) ** dimension, dtype=torch.float64)
     strides = [len(basis.frequencies) ** axis for axis in range(dimension)]
     sizes = torch.rand(2 * dimension, generator=generator, dtype=torch.float64) / 2
-    signs = 2 * torch.randint(2, (2 * dimension,), generator=generator) - 1
+    signs = random_signs(sizes, generator)
     coefficients[strides] = signs[:dimension] * (0.5 + sizes[:dimension])
     pairs = [first + second for first, second in pairwise(strides)]
     coefficients[pairs] = (signs * sizes)[dimension : 2 * dimension - 1]
