@@ -406,7 +406,7 @@ def streams(*names):
 
 @pytest.fixture(scope="module")
 def grid():
-    split = experiment.sparse_split(3, 12, 24, 200, streams)
+    split = experiment.split_of(lambda n, draws: sparse_regression(3, n, 24, draws), 12, 200, streams)
     run = {"n_steps": 3000, "batch_size": 1, "clip": 50.0, "n_looks": 5}
     rates = [0.05, 0.1, 1e6]
     return split, experiment.run_grid(DiagonalNetwork(), split, rates, streams, **run)
@@ -454,25 +454,30 @@ def test_critical_rates_are_those_of_the_minima(grid):
 def test_a_spread_interpolant_fits_and_is_at_the_edge_of_gradient_descent():
     inputs, truth = random(6, 30, seed=14), torch.zeros(30).double()
     truth[:2] = 1
-    found = experiment.spread_interpolant(inputs, truth, 0.2, seeded(0), kind="spectral")
-    assert found.spectral == pytest.approx(2 / 0.2, rel=1e-3)
-    assert found.critical < 0.2
-    assert found.error > 0.1
-    flatter = experiment.spread_interpolant(inputs, truth, 0.2, seeded(0), kind="trace")
-    assert flatter.error < 0.1 * found.error
-    assert flatter.error > 0
+    (error, gram), (flatter, _) = (
+        experiment.spread_interpolant(inputs, truth, 0.2, seeded(0), kind=kind)
+        for kind in ("spectral", "trace")
+    )
+    assert sharpness(gram).spectral.item() == pytest.approx(2 / 0.2, rel=1e-3)
+    assert critical_learning_rate(gram) < 0.2
+    assert error > 0.1
+    assert 0 < flatter < 0.1 * error
 
 
 def test_a_typical_run_of_one_dimension_follows_its_logarithm():
     """One weight, samples 0.5 and 2: the exponent is the mean of log (1 − ηg²)², its argument's mean the operator."""
     jacobian, rate = torch.tensor([[0.5], [2.0]]).double(), 0.45
     factors = (1 - rate * jacobian.square()).square()
-    run = {"n_runs": 500, "n_steps": 200}
-    typical = experiment.typical_growth(jacobian, rate, seeded(0), **run)
-    assert typical == pytest.approx(factors.log().mean().exp().item(), rel=0.02)
-    runs = experiment.linear_runs(jacobian, rate, seeded(0), n_runs=500, n_steps=3)
-    np.testing.assert_allclose(runs.mean, factors.mean().item() ** np.arange(1, 4))
-    assert runs.low[2] <= runs.median[2] <= runs.high[2]
+    logs = experiment.log_distances(jacobian, rate, seeded(0), n_runs=500, n_steps=200)
+    assert experiment.typical_growth(logs) == pytest.approx(factors.log().mean().exp().item(), rel=0.02)
+    assert logs[0].exp().mean().item() == pytest.approx(factors.mean().item(), rel=0.05)
+    mean = experiment.mean_distances(jacobian, rate, 3)
+    np.testing.assert_allclose(mean, factors.mean().item() ** np.arange(1, 4))
+
+
+def test_a_typical_run_is_taken_from_its_last_three_quarters():
+    logs = torch.tensor([5.0, 2, 3, 4, 5, 6, 7, 8])[:, None]
+    assert experiment.typical_growth(logs) == pytest.approx(math.exp(6 / 6))
 
 
 def test_the_explicit_baselines_are_what_they_are_called():

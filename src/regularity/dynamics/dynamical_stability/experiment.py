@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.optimize import brentq
+from sklearn.linear_model import LassoCV
 from torch import Tensor
 
 from regularity.dynamics.dynamical_stability.method import (
@@ -18,7 +19,6 @@ from regularity.dynamics.dynamical_stability.method import (
     critical_learning_rate,
     descend,
     gram_matrix,
-    growth_rate,
     second_moment_step,
     sharpness,
 )
@@ -26,26 +26,22 @@ from regularity.dynamics.dynamical_stability.problems import (
     DiagonalNetwork,
     ReluNetwork,
     Sample,
-    sparse_regression,
-    teacher_directions,
-    teacher_regression,
 )
+from regularity.foundations.randomness import Stream
 
-Stream = Callable[..., torch.Generator]
 BATCH_SIZES = (1, 2, 4, 8, math.inf)
 
 # --- Exact thresholds -----------------------------------------------------------------------------------------------
 
 
-def random_designs(n_designs: int, generator: torch.Generator, *, unit: bool) -> list[Tensor]:
+def random_designs(
+    n_designs: int, generator: torch.Generator, *, unit: bool
+) -> Float[Tensor, "designs 12 12"]:
     """Gram matrices of linear models with 12 samples in 5 dimensions, of length one each where `unit` says so."""
     rows = torch.randn(n_designs, 12, 5, generator=generator, dtype=torch.float64)
-    return [gram_matrix(each / each.norm(dim=1, keepdim=True) if unit else each) for each in rows]
-
-
-def growth_beyond_trace(grams: Sequence[Tensor], factor: float = 1.001) -> list[float]:
-    """Growth of the mean square, with one sample a step, where the learning rate is just beyond 2/Tr G."""
-    return [growth_rate(gram, learning_rate=factor * 2 / gram.trace().item()) for gram in grams]
+    return torch.stack(
+        [gram_matrix(each / each.norm(dim=1, keepdim=True) if unit else each) for each in rows]
+    )
 
 
 def model_with_a_long_sample(generator: torch.Generator, *, factor: float) -> Float[Tensor, "12 2"]:
@@ -56,8 +52,8 @@ def model_with_a_long_sample(generator: torch.Generator, *, factor: float) -> Fl
     return rows
 
 
-def frobenius_shares(grams: Sequence[Tensor]) -> list[float]:
-    """Critical learning rate over the bound √(B/μ)/‖G‖_F, for every design and finite batch size."""
+def frobenius_shares(grams: Float[Tensor, "designs n n"]) -> list[float]:
+    """Critical learning rate over the bound √(B/μ)/‖H‖_F, for every design and finite batch size."""
     return [
         critical_learning_rate(gram, size) * gram.norm().item() * math.sqrt(alignment(gram) / size)
         for gram in grams
@@ -81,51 +77,26 @@ class Split:
         return Split(self.train.to(device), self.validation.to(device), self.test.to(device))
 
 
-def sparse_split(n_problems: int, n_train: int, n_inputs: int, n_test: int, stream: Stream) -> Split:
-    """Sparse linear targets."""
-    sizes = {"train": n_train, "validation": n_train, "test": n_test}
-    return Split(
-        **{name: sparse_regression(n_problems, n, n_inputs, stream(name)) for name, n in sizes.items()}
-    )
-
-
-def teacher_split(
-    n_problems: int, n_train: int, n_inputs: int, n_teachers: int, n_test: int, stream: Stream
+def split_of(
+    draw: Callable[[int, torch.Generator], Sample], n_train: int, n_test: int, stream: Stream
 ) -> Split:
-    """Targets of a few teacher neurons."""
-    directions = teacher_directions(n_problems, n_teachers, n_inputs, stream("teachers"))
+    """Samples of ``draw(n, generator)``: as many validate as train."""
     sizes = {"train": n_train, "validation": n_train, "test": n_test}
-    return Split(**{name: teacher_regression(directions, n, stream(name)) for name, n in sizes.items()})
+    return Split(**{name: draw(n, stream(name)) for name, n in sizes.items()})
 
 
 @dataclass(frozen=True)
 class Grid:
-    """All runs of one optimiser on one network; problems along the first axis, learning rates along the second.
-
-    Attributes
-    ----------
-    rates
-        The learning rates.
-    descent
-        Where the runs ended.
-    loss
-        Half the mean squared error in training.
-    validation, test
-        Mean squared error over the variance of the targets; infinite for runs that diverged.
-    sharpness, norm
-        At the end: of the Hessian, and of the effective weights.
-    converged
-        Whether a run is at a minimum: a loss below 1e-4, no gradient clipped at the end.
-    """
+    """All runs of one optimiser on one network; problems along the first axis, learning rates along the second."""
 
     rates: list[float]
     descent: Descent
-    loss: Tensor
-    validation: Tensor
-    test: Tensor
-    sharpness: Sharpness
-    norm: Tensor
-    converged: Tensor
+    loss: Tensor  # half the mean squared error in training
+    validation: Tensor  # mean squared error over the variance of the targets; infinite for runs that diverged
+    test: Tensor  # likewise
+    sharpness: Sharpness  # of the Hessian at the end
+    norm: Tensor  # of the effective weights
+    converged: Tensor  # whether a run is at a minimum: a loss below 1e-4, no gradient clipped at the end
 
     def settled(self) -> list[int]:
         """Places of the learning rates at which every run converged."""
@@ -141,13 +112,9 @@ def run_grid(
     split: Split,
     rates: Sequence[float],
     stream: Stream,
-    *,
-    n_steps: int,
-    batch_size: int | None,
-    clip: float,
-    n_looks: int = 0,
+    **options: int | float | None,
 ) -> Grid:
-    """Train from the same start at every learning rate, and measure what was reached."""
+    """Train from the same start at every learning rate, with the options of `descend`, and measure the ends."""
     inputs, targets = split.train.inputs, split.train.targets
     start = network.start(len(inputs), inputs.shape[-1], stream("start"))
     descent = descend(
@@ -156,11 +123,8 @@ def run_grid(
         inputs,
         targets,
         torch.tensor(rates, device=inputs.device),
-        n_steps=n_steps,
-        batch_size=batch_size,
-        clip=clip,
         generator=stream("batches"),
-        n_looks=n_looks,
+        **options,
     )
     loss = squared_errors(network, descent.parameters, split.train) / 2
     relative = [
@@ -242,15 +206,6 @@ def equivalence(
 # --- What gradient descent allows, and what explicit norms do -------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Interpolant:
-    """A minimum of the diagonal network that fits the sample: its error, its sharpness, and where SGD leaves it."""
-
-    error: float
-    spectral: float
-    critical: float
-
-
 def spread_interpolant(
     inputs: Float[Tensor, "n d"],
     truth: Float[Tensor, " d"],
@@ -258,11 +213,11 @@ def spread_interpolant(
     generator: torch.Generator,
     *,
     kind: str,
-) -> Interpolant:
+) -> tuple[float, Tensor]:
     """Move from the truth along the null space of the sample for as long as a measure of sharpness is at most 2/η.
 
     The direction is a random one, so that the change is spread over all inputs; the layers are balanced. The measure
-    is that of GD, "spectral", or that of SGD, "trace".
+    is that of GD, "spectral", or that of SGD, "trace". Returned are the relative error there, and the Gram matrix.
     """
     inputs, truth = inputs.double().cpu(), truth.double().cpu()
     direction = torch.randn(truth.shape, generator=generator, dtype=torch.float64)
@@ -276,18 +231,11 @@ def spread_interpolant(
         return getattr(sharpness(gram(length)), kind).item() - 2 / learning_rate
 
     length = brentq(excess, 0.0, 1e3, rtol=1e-3) if excess(0.0) < 0 else 0.0
-    reached = gram(length)
-    return Interpolant(
-        ((length * direction).square().sum() / truth.square().sum()).item(),
-        sharpness(reached).spectral.item(),
-        critical_learning_rate(reached, n_steps=12),
-    )
+    return ((length * direction).square().sum() / truth.square().sum()).item(), gram(length)
 
 
 def explicit_errors(sample: Sample, n_relevant: int = 3) -> dict[str, list[float]]:
     """Relative errors of the interpolant of least Euclidean norm, and of the cross-validated Lasso, by problem."""
-    from sklearn.linear_model import LassoCV
-
     errors = {"least Euclidean norm": [], "Lasso, cross-validated": []}
     for inputs, targets in zip(sample.inputs.cpu().numpy(), sample.targets.cpu().numpy(), strict=True):
         truth = np.zeros(inputs.shape[1])
@@ -301,58 +249,41 @@ def explicit_errors(sample: Sample, n_relevant: int = 3) -> dict[str, list[float
 # --- Where it breaks: the mean square is not the typical run --------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Distances:
-    """Squared distances to a minimum along many runs of linearised SGD: their exact mean, and quantiles."""
-
-    mean: list[float]
-    median: list[float]
-    low: list[float]
-    high: list[float]
-
-
-def linear_runs(
+def log_distances(
     jacobian: Float[Tensor, "n p"],
     learning_rate: float,
     generator: torch.Generator,
     *,
     n_runs: int,
     n_steps: int,
-) -> Distances:
-    """Follow runs from random unit vectors, one sample a step; the mean is the operator's."""
+) -> Float[Tensor, "steps runs"]:
+    """Logarithms of squared distances to a minimum along runs of linearised SGD, a sample a step, from length one."""
     n, p = jacobian.shape
     offsets = torch.randn(n_runs, p, generator=generator, dtype=torch.float64)
     offsets /= offsets.norm(dim=1, keepdim=True)
-    moment = torch.eye(p, dtype=torch.float64) / p
-    means, quantiles = [], []
+    logs = []
     for _ in range(n_steps):
-        rows = jacobian[torch.randint(n, (n_runs,), generator=generator)]
-        offsets = offsets - learning_rate * (rows * offsets).sum(dim=1, keepdim=True) * rows
-        moment = second_moment_step(moment, jacobian, learning_rate=learning_rate, batch_size=1)
-        means.append(moment.trace().item())
-        quantiles.append(
-            offsets.square().sum(dim=1).quantile(torch.tensor([0.5, 0.05, 0.95]).double()).tolist()
-        )
-    return Distances(means, *map(list, zip(*quantiles, strict=True)))
-
-
-def typical_growth(
-    jacobian: Float[Tensor, "n p"],
-    learning_rate: float,
-    generator: torch.Generator,
-    *,
-    n_runs: int,
-    n_steps: int,
-) -> float:
-    """Factor a step by which the squared distance of a typical run changes: a Lyapunov exponent, exponentiated."""
-    n, p = jacobian.shape
-    offsets = torch.randn(n_runs, p, generator=generator, dtype=torch.float64)
-    logs = 0.0
-    for step in range(n_steps):
         rows = jacobian[torch.randint(n, (n_runs,), generator=generator)]
         offsets = offsets - learning_rate * (rows * offsets).sum(dim=1, keepdim=True) * rows
         lengths = offsets.norm(dim=1, keepdim=True)
         offsets = offsets / lengths
-        if step >= n_steps // 4:  # by then the direction has forgotten its start
-            logs += 2 * lengths.log().mean().item()
-    return math.exp(logs / (n_steps - n_steps // 4))
+        logs.append(2 * lengths[:, 0].log())
+    return torch.stack(logs).cumsum(dim=0)
+
+
+def typical_growth(logs: Float[Tensor, "steps runs"]) -> float:
+    """Factor a step by which a typical squared distance changes: a Lyapunov exponent, exponentiated.
+
+    It is taken from the last three quarters of the steps; by then the direction has forgotten its start.
+    """
+    begin = len(logs) // 4
+    return math.exp((logs[-1] - logs[begin - 1]).mean().item() / (len(logs) - begin))
+
+
+def mean_distances(jacobian: Float[Tensor, "n p"], learning_rate: float, n_steps: int) -> list[float]:
+    """Mean squared distances by the operator, from a random direction."""
+    moment, means = torch.eye(jacobian.shape[1], dtype=torch.float64) / jacobian.shape[1], []
+    for _ in range(n_steps):
+        moment = second_moment_step(moment, jacobian, learning_rate=learning_rate, batch_size=1)
+        means.append(moment.trace().item())
+    return means

@@ -1,7 +1,10 @@
 """Which global minima can stochastic gradient descent stay at, and the descent that finds them.
 
-Near a minimum where every residual is zero the Hessian is G = JᵀJ/n, with one row of J for each sample: the gradient
+Near a minimum where every residual is zero the Hessian is H = JᵀJ/n, with one row of J for each sample: the gradient
 of its prediction. The Gram matrix K = JJᵀ/n has the same eigenvalues, and everything here can be told from K.
+
+Wu and Su (2023), arXiv 2305.17490; Mulayoff and Michaeli (2024), arXiv 2306.07850; Wu, Wang and Su (2022), The
+alignment property of SGD noise and how it helps select flat minima.
 """
 
 import math
@@ -61,27 +64,20 @@ def second_moment_step(
     Parameters
     ----------
     moment
-        M = E δδᵀ before the step.
+        M, the mean of δδᵀ, before the step.
     jacobian
         Gradients g of the samples' predictions at the minimum, as rows.
-    learning_rate
-        η.
-    batch_size
-        B samples, drawn with replacement; infinite: the full gradient, that is GD.
+    learning_rate, batch_size
+        η, and B samples, drawn with replacement; infinite: the full gradient, that is GD.
 
     Returns
     -------
-    T(M) = (I − ηG) M (I − ηG) + (η²/B) [mean of gg'Mgg' − GMG].
+    T(M) = (I − ηH) M (I − ηH) + (η²/B) [mean of gg'Mgg' − HMH].
 
     Raises
     ------
     ValueError
         If the learning rate is not positive, the batch size below 1, or the moment has another size.
-
-    References
-    ----------
-    Wu and Su (2023), The implicit regularization of dynamical stability in SGD; Mulayoff and Michaeli (2024), Exact
-    mean square linear stability analysis for SGD.
     """
     moment, jacobian = as_floats(moment=moment, jacobian=jacobian)
     _check_step(learning_rate, batch_size)
@@ -112,15 +108,13 @@ def growth_rate(
 ) -> float:
     """Factor by which the mean squared distance to a minimum grows in the long run, a step of linearised SGD.
 
-    It is the spectral radius of T on the range of G. T keeps positive semidefinite matrices so, hence its spectral
+    It is the spectral radius of T on the range of H. T keeps positive semidefinite matrices so, hence its spectral
     radius is its largest eigenvalue, which Lanczos finds.
 
     Parameters
     ----------
-    gram
-        K at the minimum.
-    learning_rate, batch_size
-        As for `second_moment_step`.
+    gram, learning_rate, batch_size
+        K at the minimum; η and B.
     n_steps
         Of Lanczos, at most.
 
@@ -150,17 +144,15 @@ def critical_learning_rate(
 ) -> float:
     """Largest learning rate at which linearised SGD stays at a minimum, in the mean square: exactly, at once.
 
-    T is I − ηA + η²C with A(M) = GM + MG and C(M) = (1 − 1/B) GMG + (1/B) mean of gg'Mgg'. It is self-adjoint, so it
-    has no eigenvalue above 1 exactly where ηC ≤ A. In the eigenvectors of G, A divides the entries by a number each,
-    and Lanczos finds the largest eigenvalue of A^(−1/2) C A^(−1/2) from products alone. It begins with the projection
-    onto the range of G: its first value is the bound by the trace, which the next ones sharpen.
+    T is I − ηA + η²C with A(M) = HM + MH and C(M) = (1 − 1/B) HMH + (1/B) mean of gg'Mgg'. It is self-adjoint, so it
+    has no eigenvalue above 1 exactly where ηC ≤ A. In the eigenvectors of H, A multiplies each entry by a number, and
+    Lanczos finds the largest eigenvalue of A^(−1/2) C A^(−1/2) from products alone. It begins with the projection
+    onto the range of H: its first value is the bound by the trace, which the next ones sharpen.
 
     Parameters
     ----------
-    gram
-        K at the minimum.
-    batch_size
-        B samples, drawn with replacement; infinite: GD.
+    gram, batch_size
+        K at the minimum; B samples, drawn with replacement, or infinite: GD.
     n_steps
         Of Lanczos, at most; with fewer than are needed the result is too large.
 
@@ -172,10 +164,6 @@ def critical_learning_rate(
     ------
     ValueError
         If `gram` is no Gram matrix, or the batch size is below 1.
-
-    References
-    ----------
-    Mulayoff and Michaeli (2024), Exact mean square linear stability analysis for SGD, Theorem 3.
     """
     _check_step(1.0, batch_size)
     jacobian, eigenvalues, scale = _coordinates(gram)
@@ -195,27 +183,9 @@ def critical_learning_rate(
 def alignment(gram: Float[Tensor, "n n"]) -> float:
     """Least alignment μ of the gradient noise with the Hessian, over all small displacements from a minimum.
 
-    One step of linearised SGD multiplies the mean loss by at least (η²/B) μ ‖G‖²_F, with μ the least value of
-    δᵀ(mean of (gᵀGg) gg' − G³)δ / (δᵀGδ ‖G‖²_F): so a minimum whose loss stays bounded has ‖G‖_F ≤ √(B/μ)/η.
-
-    Parameters
-    ----------
-    gram
-        K at the minimum.
-
-    Returns
-    -------
-    μ, between 0 and 1. In the samples' coordinates it is the least eigenvalue of diag(n(K²)_ii) − K² on the range of
-    K, over ‖K‖²_F.
-
-    Raises
-    ------
-    ValueError
-        If `gram` is no Gram matrix.
-
-    References
-    ----------
-    Wu, Wang and Su (2022), The alignment property of SGD noise and how it helps select flat minima.
+    One step of linearised SGD multiplies the mean loss by at least (η²/B) μ ‖H‖²_F, with μ the least value of
+    δᵀ(mean of (gᵀHg) gg' − H³)δ / (δᵀHδ ‖H‖²_F): so a minimum whose loss stays bounded has ‖H‖_F ≤ √(B/μ)/η. In the
+    samples' coordinates μ is the least eigenvalue of diag(n(K²)_ii) − K² on the range of K, over ‖K‖²_F.
     """
     jacobian, eigenvalues, _ = _coordinates(gram)
     if len(eigenvalues) == 0:
@@ -231,16 +201,12 @@ def _largest(product: Callable[[Tensor], Tensor], start: Tensor, n_steps: int) -
     """Largest eigenvalue of a self-adjoint map of symmetric matrices."""
     check_at_least("n_steps", n_steps, 1)
     n_steps = min(n_steps, len(start) * (len(start) + 1) // 2)
-    ends = extreme_eigenvalues(
-        lambda vector: product(vector.reshape(start.shape)).flatten(),
-        start.double().flatten(),
-        n_steps=n_steps,
-    )
-    return ends.largest
+    flat = lambda vector: product(vector.reshape(start.shape)).flatten()  # noqa: E731
+    return extreme_eigenvalues(flat, start.double().flatten(), n_steps=n_steps).largest
 
 
 def _coordinates(gram: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Gradients in the eigenvectors of G with positive eigenvalues, those, and the scale taken out of both."""
+    """Gradients in the eigenvectors of H with positive eigenvalues, those, and the scale taken out of both."""
     gram, scale, rounding = _scaled(gram)
     if gram.ndim != 2:
         raise ValueError(f"gram must be one matrix; got shape {tuple(gram.shape)}")
@@ -296,22 +262,12 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Descent:
-    """Where the runs ended.
+    """Where the runs ended, problems along the first axis and learning rates along the second."""
 
-    Attributes
-    ----------
-    parameters
-        Of both layers; those of a run that diverged are infinite.
-    clipped
-        Whether a gradient was clipped in the last tenth of the steps.
-    steps, traces
-        When the trace of the Hessian's Gauss-Newton part was looked at, and what it was.
-    """
-
-    parameters: Parameters
-    clipped: Tensor
-    steps: list[int]
-    traces: Float[Tensor, "looks problems rates"]
+    parameters: Parameters  # of both layers; infinite for a run that diverged
+    clipped: Tensor  # whether a gradient was clipped in the last tenth of the steps
+    steps: list[int]  # when there was a look at
+    traces: Float[Tensor, "looks problems rates"]  # the trace of the Hessian's Gauss-Newton part
 
 
 @torch.no_grad()
@@ -332,24 +288,18 @@ def descend(
 
     Parameters
     ----------
-    network
-        What is trained.
-    parameters
-        Where the runs begin: (problems, rates, ...) for each layer.
-    inputs, targets
-        Of each problem.
-    learning_rates
-        η, constant along a run.
-    n_steps
-        Number of updates.
+    network, parameters
+        What is trained, and where the runs begin: (problems, rates, ...) for each layer.
+    inputs, targets, learning_rates
+        Of each problem; and η, constant along a run.
+    n_steps, n_looks
+        Number of updates, and of looks at the trace along the way.
     batch_size
         Samples a step, drawn with replacement; None: all of them, that is GD.
     clip
         Longest gradient: a longer one is cut, which saves the first steps of large rates from overflow.
     generator
         Source of the batches, which the runs of one problem share.
-    n_looks
-        How often to look at the trace along the way.
 
     Returns
     -------
@@ -360,22 +310,16 @@ def descend(
     ValueError
         If a learning rate is not positive, or shapes do not agree.
     """
-    inner, outer, inputs, targets, learning_rates = as_floats(
-        **dict(zip(("inner", "outer"), parameters, strict=True)),
-        inputs=inputs,
-        targets=targets,
-        learning_rates=learning_rates,
-    )
+    named = {"inner": parameters[0], "outer": parameters[1], "inputs": inputs, "targets": targets}
+    inner, outer, inputs, targets, learning_rates = as_floats(**named, learning_rates=learning_rates)
     _check_runs(inner, outer, inputs, targets, learning_rates)
     check_at_least("n_steps", n_steps, 1)
     check_positive("clip", clip)
     n_problems, n_samples, _ = inputs.shape
     if batch_size is not None:
         check_at_least("batch_size", batch_size, 1)
-        drawn = torch.randint(n_samples, (n_steps, n_problems, batch_size), generator=generator).to(
-            inputs.device
-        )
-        problems = torch.arange(n_problems, device=inputs.device)[:, None]
+        drawn = torch.randint(n_samples, (n_steps, n_problems, batch_size), generator=generator)
+        drawn, problems = drawn.to(inputs.device), torch.arange(n_problems, device=inputs.device)[:, None]
     layers = inner.clone(), outer.clone()
     clipped = torch.zeros(inner.shape[:2], dtype=torch.bool, device=inputs.device)
     every, steps, traces = max(1, n_steps // max(1, n_looks)), [], []
@@ -385,8 +329,7 @@ def descend(
             steps.append(step)
             traces.append(network.trace(layers, inputs).nan_to_num(nan=math.inf))
         if batch_size is not None:
-            rows = problems, drawn[step]
-            batch = inputs[rows], targets[rows]
+            batch = inputs[problems, drawn[step]], targets[problems, drawn[step]]
         slopes = network.gradient(layers, *batch)
         lengths = sum(slope.flatten(2).square().sum(dim=-1) for slope in slopes).sqrt()
         if step >= int(0.9 * n_steps):
