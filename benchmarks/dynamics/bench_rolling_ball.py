@@ -6,20 +6,16 @@ from collections.abc import Callable
 import pytest
 import torch
 from pytorch_optimizer import SAM
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regularity.dynamics.rolling_ball import (
-    RollingBall,
-    build_network,
-    sgd_step,
-    sharpness_aware,
-)
+from regularity.data import load_digits
+from regularity.dynamics.rolling_ball import RollingBall, build_network, sharpness_aware
 from regularity.foundations.curvature import flat_parameters
+from regularity.foundations.optimisers import heavy_ball
 
-DIGITS = load_digits()
-INPUTS, LABELS = torch.as_tensor(DIGITS.data).float() / 16, torch.as_tensor(DIGITS.target)
+IMAGES, LABELS = load_digits()
+INPUTS = IMAGES.flatten(1)
 ORDER = torch.randperm(1024, generator=torch.Generator().manual_seed(0))
 BATCHES = list(zip(INPUTS[ORDER].split(64), LABELS[ORDER].split(64), strict=True))
 NETWORK = build_network("perceptron", (1, 8, 8), 10, width=32, generator=torch.Generator().manual_seed(0))
@@ -48,8 +44,7 @@ def peer_sam(rate: float, n_epochs: int) -> nn.Module:
 def side_by_side() -> Tensor:
     """Train by SAM at all learning rates at a time, for one epoch, and give the weights."""
     start, call = flat_parameters(NETWORK)
-    points = start.expand(len(RATES), -1)
-    velocities = torch.zeros_like(points)
+    points, update = start.expand(len(RATES), -1), heavy_ball(RATES[:, None])
     for inputs, labels in BATCHES:
 
         def gradient(at: Tensor, inputs: Tensor = inputs, labels: Tensor = labels) -> tuple[Tensor, Tensor]:
@@ -59,9 +54,7 @@ def side_by_side() -> Tensor:
             losses = flat.view(len(at), -1).mean(dim=1)
             return losses.detach(), torch.autograd.grad(losses.sum(), at)[0]
 
-        points, velocities = sgd_step(
-            sharpness_aware(gradient, 0.05), points, velocities, learning_rate=RATES
-        )
+        points = points + update(sharpness_aware(gradient, 0.05)(points)[1])
     return points
 
 
@@ -93,7 +86,7 @@ def test_sam_at_many_learning_rates(compare: Callable[..., None]) -> None:
     assert ours == pytest.approx(theirs, rel=1e-3)
     compare(
         "tune SAM over 12 learning rates, an epoch of digits",
-        method="sgd_step with sharpness_aware",
+        method="heavy_ball with sharpness_aware",
         peer="pytorch_optimizer",
         run_method=side_by_side,
         run_peer=lambda: [peer_sam(rate, 1) for rate in RATES.tolist()],

@@ -248,6 +248,13 @@ def test_a_measured_network_is_predicted_by_its_laws():
     assert found.largest[1].item() == pytest.approx(found.top)  # the whole set
     assert found.smallest[1].item() == pytest.approx(found.bottom)
     assert found.excess[1].item() == pytest.approx(0, abs=1e-9)
+    top = torch.linalg.eigh(dense(sampled, point, "gauss-newton"))[1][:, -1]
+    generator, excesses = streams("measure")("batches", 5), []
+    for _ in range(4):
+        matrix = dense(sampled, point, "gauss-newton", torch.randperm(30, generator=generator)[:5])
+        torch.randn(len(point), generator=generator)
+        excesses.append(torch.linalg.eigvalsh(matrix)[-1] - top @ matrix @ top)
+    assert found.excess[0].item() == pytest.approx(torch.stack(excesses).mean().item(), rel=1e-5)
     b = batches.effective_batch_size(5, 30)
     laws = {
         "additive": batches.additive_extreme(found.top, found.noise.value, b),
@@ -383,16 +390,22 @@ def test_a_learned_training_takes_the_steps_that_were_learned():
     ids=["momentum", "adam"],
 )
 def test_a_training_is_torch_s(ours, theirs):
+    """On the same batches, with a rate that is another one in each epoch."""
     sampled, point, _ = small(n=8)
+    factors = {0.0: 1.0, 0.25: 0.7, 0.5: 1.6, 0.75: 0.1}  # of the rate, by the share of epochs done
     trained = batches.train_runs(
         *(sampled, point[None, None], ours()),
         batch_size=3,
         n_epochs=4,
         generator=seeded(),
+        schedule=factors.__getitem__,
     )
     weights = point.clone().requires_grad_()
     optimiser, generator = theirs([weights]), seeded()
-    for _ in range(4):
+    (group,) = optimiser.param_groups
+    rate = group["lr"]
+    for factor in factors.values():
+        group["lr"] = factor * rate
         order = torch.randperm(8, generator=generator)
         for batch in (order[:3], order[3:6]):
             optimiser.zero_grad()

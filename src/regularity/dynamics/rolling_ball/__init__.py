@@ -17,7 +17,7 @@ from regularity.dynamics.rolling_ball.method import (
     rolling_ball_step,
 )
 from regularity.dynamics.rolling_ball.problems import build_network, rough_sum, two_waves, wave_bound
-from regularity.dynamics.rolling_ball.rivals import entropy_sgd_step, sgd_step, sharpness_aware
+from regularity.dynamics.rolling_ball.rivals import entropy_sgd_step, sharpness_aware
 
 __all__ = [
     "BallTooLargeError",
@@ -33,7 +33,6 @@ __all__ = [
     "rolled_surface",
     "rolling_ball_step",
     "rough_sum",
-    "sgd_step",
     "sharpness_aware",
     "two_waves",
     "wave_bound",

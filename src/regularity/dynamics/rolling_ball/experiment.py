@@ -7,12 +7,11 @@ from functools import partial
 from itertools import product
 
 import torch
-from jaxtyping import Float, Int
-from sklearn.datasets import load_digits
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from regularity.data import load_cifar, load_mnist
+from regularity.data import load_cifar, load_digits, load_mnist
 from regularity.dynamics.rolling_ball.method import (
     Gradient,
     largest_radius,
@@ -22,13 +21,14 @@ from regularity.dynamics.rolling_ball.method import (
     rolling_ball_step,
 )
 from regularity.dynamics.rolling_ball.problems import build_network
-from regularity.dynamics.rolling_ball.rivals import entropy_sgd_step, sgd_step, sharpness_aware
+from regularity.dynamics.rolling_ball.rivals import entropy_sgd_step, sharpness_aware
 from regularity.foundations.checks import check_at_least
 from regularity.foundations.choices import choose
 from regularity.foundations.curvature import flat_parameters
+from regularity.foundations.optimisers import heavy_ball
+from regularity.foundations.randomness import Stream
 
-Settings = Mapping[str, Tensor]  # one number a run
-Stream = Callable[..., torch.Generator]
+Step = Callable[[Gradient, Tensor], Tensor]  # of one training, whose earlier steps it may remember
 
 # --- Data --------------------------------------------------------------------------------------------------------
 
@@ -50,10 +50,9 @@ class Images:
 
 
 def _digits(n_test: int, generator: torch.Generator) -> Images:
-    bunch = load_digits()
-    inputs, labels = torch.as_tensor(bunch.data).float() / 16, torch.as_tensor(bunch.target)
-    order = torch.randperm(len(labels), generator=generator)
-    test, pool = order[:n_test], order[n_test:]
+    images, labels = load_digits()
+    test, pool = torch.randperm(len(labels), generator=generator).tensor_split([n_test])
+    inputs = images.flatten(1)
     return Images(inputs[pool], labels[pool], inputs[test], labels[test], (1, 8, 8))
 
 
@@ -63,7 +62,7 @@ def _official(load: Callable, shape: tuple[int, ...], n_test: int, generator: to
     return Images(pool.flatten(1), labels, test[kept].flatten(1), test_labels[kept], shape)
 
 
-DATASETS: dict[str, Callable[[int, torch.Generator], Images]] = {
+DATASETS = {
     "digits": _digits,
     "mnist": partial(_official, load_mnist, (1, 28, 28)),
     "cifar10": partial(_official, partial(load_cifar, 10), (3, 32, 32)),
@@ -80,20 +79,9 @@ def load_images(dataset: str, n_test: int, generator: torch.Generator) -> Images
 class Repetitions:
     """Independent repetitions of a training, at each share of wrong labels: all of one share first.
 
-    The k-th repetitions of all shares have their split, first weights and batches in common.
-
-    Attributes
-    ----------
-    inputs, call
-        The pool of images, and the network as a function of (point, inputs).
-    train, validation
-        Places in the pool, with labels of which a share is wrong, in training as in validation.
-    starts
-        First weights.
-    n_shares
-        Number of shares of wrong labels.
-    order
-        Source of the batches of the k-th repetition: `order(k)`.
+    The k-th repetitions of all shares have their split, first weights and batches in common; a share of the labels is
+    wrong in training as in validation. `train`, `validation` and `test` are places in `inputs`, which holds all
+    images, and `order(k)` is the source of the k-th repetition's batches.
     """
 
     inputs: Tensor
@@ -102,8 +90,8 @@ class Repetitions:
     train_labels: Int[Tensor, "repetitions n"]
     validation: Int[Tensor, "repetitions m"]
     validation_labels: Int[Tensor, "repetitions m"]
-    test: Tensor
-    test_labels: Tensor
+    test: Int[Tensor, "repetitions k"]
+    test_labels: Int[Tensor, "repetitions k"]
     starts: Float[Tensor, "repetitions d"]
     n_shares: int
     order: Callable[[int], torch.Generator]
@@ -137,17 +125,14 @@ def repeat(
         wrong = torch.rand(len(true), generator=generator) < share
         shift = torch.randint(1, images.n_classes, true.shape, generator=generator)
         labels.append(torch.where(wrong, (true + shift) % images.n_classes, true))
-    all_places = torch.stack(places * len(shares)).to(device)
-    all_labels = torch.stack(labels).to(device)
+    places, labels = torch.stack(places * len(shares)).to(device), torch.stack(labels).to(device)
+    n_pool, n_runs = len(images.pool), len(labels)
+    test = torch.arange(n_pool, n_pool + len(images.test), device=device)
     return Repetitions(
-        images.pool.to(device),
+        torch.cat([images.pool, images.test]).to(device),
         call,
-        all_places[:, :n_train],
-        all_labels[:, :n_train],
-        all_places[:, n_train:],
-        all_labels[:, n_train:],
-        images.test.to(device),
-        images.test_labels.to(device),
+        *(places[:, :n_train], labels[:, :n_train], places[:, n_train:], labels[:, n_train:]),
+        *(test.expand(n_runs, -1), images.test_labels.to(device).expand(n_runs, -1)),
         torch.stack(starts * len(shares)),
         len(shares),
         lambda k: stream("order", k),
@@ -159,22 +144,13 @@ def repeat(
 
 @dataclass(frozen=True)
 class Optimiser:
-    """A step, its price, and the settings among which it is tuned.
+    """Its steps, their price in gradients, and values of the settings among which it is tuned.
 
-    Attributes
-    ----------
-    step
-        Takes the gradient of a batch, points, what was remembered of earlier steps, and settings; gives the next
-        points and memory.
-    grid
-        Values of each setting.
-    n_gradients
-        Gradients that a step costs.
-    is_fresh
-        Whether each gradient is of another batch.
+    `begin` takes settings, one number a run, and gives the step of a training, which takes the gradient of a batch
+    and points, and gives the next points. Where `is_fresh`, each gradient is of another batch.
     """
 
-    step: Callable[..., tuple[Tensor, Tensor]]
+    begin: Callable[..., Step]
     grid: Mapping[str, Sequence[float]]
     n_gradients: int = 1
     is_fresh: bool = False
@@ -185,24 +161,21 @@ class Optimiser:
         return dict(zip(self.grid, combinations.unbind(dim=1), strict=True))
 
 
-def _sam_step(
-    gradient: Gradient, points: Tensor, memory: Tensor, **settings: Tensor
-) -> tuple[Tensor, Tensor]:
-    neighbourhood = settings.pop("neighbourhood")
-    return sgd_step(sharpness_aware(gradient, neighbourhood), points, memory, **settings)
+def descend(learning_rate: Tensor, momentum: Tensor, n_replays: int = 1) -> Step:
+    """Begin gradient descent, one step a batch or several."""
+    update = heavy_ball(learning_rate[:, None], momentum[:, None])
+
+    def step(gradient: Gradient, points: Tensor) -> Tensor:
+        for _ in range(n_replays):
+            points = points + update(gradient(points)[1])
+        return points
+
+    return step
 
 
-def _replay_step(
-    gradient: Gradient, points: Tensor, memory: Tensor, *, n_replays: int, **settings: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Descend several times on one batch."""
-    for _ in range(n_replays):
-        points, memory = sgd_step(gradient, points, memory, **settings)
-    return points, memory
-
-
-def _without_memory(step: Callable[..., Tensor], **fixed: object) -> Callable[..., tuple[Tensor, Tensor]]:
-    return lambda gradient, points, memory, **settings: (step(gradient, points, **fixed, **settings), memory)
+def _sharpness_aware(neighbourhood: Tensor, **settings: Tensor) -> Step:
+    step = descend(**settings)
+    return lambda gradient, points: step(sharpness_aware(gradient, neighbourhood), points)
 
 
 def optimisers(
@@ -212,16 +185,21 @@ def optimisers(
     projection_rate: float,
     generator: torch.Generator,
 ) -> dict[str, Optimiser]:
-    """The five optimisers, and Entropy-SGD once more with a fresh batch for each gradient."""
-    ball = _without_memory(rolling_ball_step, projection_rate=projection_rate, n_projections=n_inner)
-    entropy = _without_memory(entropy_sgd_step, n_langevin=n_inner, generator=generator)
-    chain = grids["Entropy-SGD"]
+    """The five optimisers, and Entropy-SGD once more with a fresh batch for each gradient.
+
+    Replayed SGD has no momentum.
+    """
+    fixed = {"projection_rate": projection_rate, "n_projections": n_inner}
+    ball = lambda **settings: partial(rolling_ball_step, **fixed, **settings)  # noqa: E731
+    chain = {"n_langevin": n_inner, "generator": generator}
+    plain = grids["SGD"] | {"momentum": [0.0]}
+    entropy = lambda **settings: partial(entropy_sgd_step, **chain, **settings)  # noqa: E731
     return {
-        "SGD": Optimiser(sgd_step, grids["SGD"]),
-        "SAM": Optimiser(_sam_step, grids["SAM"], 2),
-        "Entropy-SGD": Optimiser(entropy, chain, n_inner),
-        "Entropy-SGD, fresh": Optimiser(entropy, chain, n_inner, is_fresh=True),
-        "replayed SGD": Optimiser(partial(_replay_step, n_replays=n_inner), grids["SGD"], n_inner),
+        "SGD": Optimiser(descend, grids["SGD"]),
+        "SAM": Optimiser(_sharpness_aware, grids["SAM"], 2),
+        "Entropy-SGD": Optimiser(entropy, grids["Entropy-SGD"], n_inner),
+        "Entropy-SGD, fresh": Optimiser(entropy, grids["Entropy-SGD"], n_inner, is_fresh=True),
+        "replayed SGD": Optimiser(partial(descend, n_replays=n_inner), plain, n_inner),
         "ball": Optimiser(ball, grids["ball"], n_inner),
     }
 
@@ -229,46 +207,35 @@ def optimisers(
 # --- Training ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class History:
-    """What was seen of each run, at equal intervals of its training; the end stands last."""
-
-    n_gradients: list[int]
-    train_loss: Float[Tensor, "looks runs"]
-    train_accuracy: Float[Tensor, "looks runs"]
-    validation_accuracy: Float[Tensor, "looks runs"]
-    test_accuracy: Float[Tensor, "looks runs"]
-    points: Float[Tensor, "runs d"]
-
-
 def train(
     repetitions: Repetitions,
     optimiser: Optimiser,
-    settings: Settings,
+    settings: Mapping[str, Tensor],
     runs: Int[Tensor, " runs"],
     *,
     n_epochs: int,
     batch_size: int,
     n_looks: int = 1,
-) -> History:
-    """Train runs side by side, each in its repetition with its settings, for a number of passes over the batches."""
-    points = repetitions.starts[runs]
-    memory, drawn = torch.zeros_like(points), _batches(repetitions, runs, batch_size)
-    settings = {name: values.to(points) for name, values in settings.items()}
+) -> list[tuple[int, Float[Tensor, "runs d"]]]:
+    """Train runs side by side, each in its repetition with its settings, for a number of passes over the batches.
+
+    Gives the gradients that a run has spent, and the points, at equal intervals; the end stands last.
+    """
+    points, drawn = repetitions.starts[runs], _batches(repetitions, runs, batch_size)
+    step = optimiser.begin(**{name: values.to(points) for name, values in settings.items()})
     n_batches = n_epochs * (repetitions.train.shape[1] // batch_size)
     n_steps = n_batches // (optimiser.n_gradients if optimiser.is_fresh else 1)
-    looks = {round(n_steps * (look + 1) / n_looks): look for look in range(n_looks)}
-    seen, n_gradients = [], []
-    for step in range(1, n_steps + 1):
+    looks = {round(n_steps * (look + 1) / n_looks) for look in range(n_looks)}
+    seen = []
+    for k in range(1, n_steps + 1):
         if optimiser.is_fresh:
             gradient = lambda at: gradient_of(repetitions, *next(drawn))(at)  # noqa: E731
         else:
             gradient = gradient_of(repetitions, *next(drawn))
-        points, memory = optimiser.step(gradient, points, memory, **settings)
-        if step in looks:
-            n_gradients.append(step * optimiser.n_gradients)
-            seen.append(_look(repetitions, points, runs))
-    return History(n_gradients, *map(torch.stack, zip(*seen, strict=True)), points)
+        points = step(gradient, points)
+        if k in looks:
+            seen.append((k * optimiser.n_gradients, points))
+    return seen
 
 
 def _batches(repetitions: Repetitions, runs: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -303,32 +270,17 @@ def _cross_entropies(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _look(repetitions: Repetitions, points: Tensor, runs: Tensor) -> tuple[Tensor, ...]:
-    """Training loss and the accuracies on the training, validation and test images; none for what has diverged."""
-    test = torch.arange(len(repetitions.test), device=runs.device).expand(len(runs), -1)
-    sets = (
-        (repetitions.inputs, repetitions.train[runs], repetitions.train_labels[runs]),
-        (repetitions.inputs, repetitions.validation[runs], repetitions.validation_labels[runs]),
-        (repetitions.test, test, repetitions.test_labels.expand(len(runs), -1)),
-    )
-    scores = [_score(repetitions.call, points, *part) for part in sets]
-    finite = points.isfinite().all(dim=-1)
-    loss = scores[0][0].where(finite, torch.inf)
-    return loss, *(accuracy.where(finite, 0.0) for _, accuracy in scores)
-
-
-def _score(
-    call: Callable, points: Tensor, inputs: Tensor, places: Tensor, labels: Tensor, n_at_a_time: int = 2000
-) -> tuple[Tensor, Tensor]:
-    """Mean loss and accuracy of each run, a part of the images at a time."""
-    losses, hits = points.new_zeros(len(points)), points.new_zeros(len(points))
-    for first in range(0, places.shape[1], n_at_a_time):
-        part = slice(first, first + n_at_a_time)
-        outputs = torch.func.vmap(call)(points, inputs[places[:, part]])
-        true = labels[:, part]
+def score(
+    repetitions: Repetitions, points: Tensor, images: Tensor, labels: Tensor
+) -> tuple[Float[Tensor, " runs"], Float[Tensor, " runs"]]:
+    """Mean loss and accuracy of each run on its images, a part of them at a time; none where it has diverged."""
+    losses, hits = points.new_zeros(2, len(points))
+    for part, true in zip(images.split(2000, dim=1), labels.split(2000, dim=1), strict=True):
+        outputs = torch.func.vmap(repetitions.call)(points, repetitions.inputs[part])
         losses += _cross_entropies(outputs, true).sum(dim=-1)
         hits += (outputs.argmax(dim=-1) == true).sum(dim=-1)
-    return losses / places.shape[1], hits / places.shape[1]
+    finite, n_images = points.isfinite().all(dim=-1), labels.shape[1]
+    return (losses / n_images).where(finite, torch.inf), (hits / n_images).where(finite, 0.0)
 
 
 def tune(repetitions: Repetitions, optimiser: Optimiser, **lengths: int) -> list[dict[str, float]]:
@@ -337,11 +289,24 @@ def tune(repetitions: Repetitions, optimiser: Optimiser, **lengths: int) -> list
     n_settings, n_runs = len(next(iter(settings.values()))), len(repetitions.starts)
     repeated = {name: values.repeat_interleave(n_runs) for name, values in settings.items()}
     runs = torch.arange(n_runs, device=repetitions.starts.device).repeat(n_settings)
-    history = train(repetitions, optimiser, repeated, runs, **lengths)
-    accuracy = history.validation_accuracy[-1].reshape(n_settings, repetitions.n_shares, -1).mean(dim=-1)
+    _, points = train(repetitions, optimiser, repeated, runs, **lengths)[-1]
+    own = repetitions.validation[runs], repetitions.validation_labels[runs]
+    _, accuracies = score(repetitions, points, *own)
+    accuracy = accuracies.reshape(n_settings, repetitions.n_shares, -1).mean(dim=-1)
     return [
         {name: values[best].item() for name, values in settings.items()} for best in accuracy.argmax(dim=0)
     ]
+
+
+@dataclass(frozen=True)
+class History:
+    """What was seen of each run, at equal intervals of its training; the end stands last."""
+
+    n_gradients: list[int]
+    train_loss: Float[Tensor, "looks runs"]
+    train_accuracy: Float[Tensor, "looks runs"]
+    test_accuracy: Float[Tensor, "looks runs"]
+    points: Float[Tensor, "runs d"]
 
 
 def judge(
@@ -353,7 +318,12 @@ def judge(
     settings = {
         name: torch.tensor([one[name] for one in chosen]).repeat_interleave(n_own) for name in chosen[0]
     }
-    return train(repetitions, optimiser, settings, runs, **lengths)
+    seen = train(repetitions, optimiser, settings, runs, **lengths)
+    own = repetitions.train, repetitions.train_labels
+    training = [score(repetitions, points, *own) for _, points in seen]
+    losses, accuracies = (torch.stack(found) for found in zip(*training, strict=True))
+    tests = [score(repetitions, points, repetitions.test, repetitions.test_labels)[1] for _, points in seen]
+    return History([n for n, _ in seen], losses, accuracies, torch.stack(tests), seen[-1][1])
 
 
 # --- The ball and descent ----------------------------------------------------------------------------------------
@@ -382,43 +352,27 @@ def gap_to_descent(
     return gaps.mean().item()
 
 
-def largest_contact_error(
-    function: Callable[[Tensor], Tensor], places: Float[Tensor, " n"], learning_rate: float, radius: float
-) -> float:
-    """Distance of the contacts that are solved for from those that a fine grid finds, 10⁻⁶ apart."""
-    errors, around = [], torch.arange(-150_000, 150_001, dtype=torch.float64) * 1e-6
-    for place in places:
-        value, slope = function(place), torch.func.grad(function)(place)
-        steepness = (1 + slope.square()).sqrt()
-        x = place - radius * slope / steepness - learning_rate * slope
-        y = value + radius / steepness - learning_rate * slope.square()
-        grid = place + around
-        nearest = grid[((grid - x).square() + (function(grid) - y).square()).argmin()]
-        found = roll(lambda at: function(at[0]), place[None], learning_rate=learning_rate, radius=radius)
-        errors.append((found.point[0] - nearest).abs().item())
-    return max(errors)
-
-
 # --- What the ball sees ------------------------------------------------------------------------------------------
 
 
-def count_minima(values: Float[Tensor, " n"]) -> int:
-    """Number of the grid's points that are lower than both neighbours."""
-    return int(((values[1:-1] < values[:-2]) & (values[1:-1] < values[2:])).sum())
+def is_minimum(values: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """Whether a point of the grid is lower than both neighbours."""
+    steps = values.diff()
+    return functional.pad((steps[:-1] < 0) & (steps[1:] > 0), (1, 1))
 
 
 def reached(
     function: Callable[[Tensor], Tensor], x: Float[Tensor, " n"], radius: float
-) -> tuple[Float[Tensor, " inner"], Tensor]:
-    """The inner points of a grid, and whether a ball touches the function there: its lower face is no higher.
+) -> Bool[Tensor, " n"]:
+    """Whether a ball touches the function at the points of a grid: its lower face is no higher there.
 
-    Up to spacing²/radius, by which the face may be off between the grid's points.
+    Up to spacing²/radius, by which the face may be off between the grid's points; nowhere within 2ρ of the ends.
     """
     spacing, values = (x[1] - x[0]).item(), function(x)
     rolled = rolled_surface(values, spacing=spacing, radius=radius)
-    reach = (len(x) - len(rolled)) // 2
-    inner = slice(reach, len(x) - reach)
-    return x[inner], rolled - values[inner] <= spacing**2 / radius
+    margin = (len(x) - len(rolled)) // 2
+    touched = rolled - values[margin : len(x) - margin] <= spacing**2 / radius
+    return functional.pad(touched, (margin, margin))
 
 
 def curvature(function: Callable[[Tensor], Tensor], x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -462,7 +416,5 @@ def radius_that_fits(
     for k, point in enumerate(points):
         x, y = repetitions.inputs[repetitions.train[k]], repetitions.train_labels[k]
         loss = lambda at, x=x, y=y: functional.cross_entropy(repetitions.call(at, x), y)  # noqa: E731
-        fits.append(
-            largest_radius(loss, point, n_steps=n_steps) if bool(point.isfinite().all()) else math.nan
-        )
+        fits.append(largest_radius(loss, point, n_steps=n_steps) if point.isfinite().all() else math.nan)
     return torch.tensor(fits)

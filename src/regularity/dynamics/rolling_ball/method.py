@@ -1,9 +1,4 @@
-"""Roll a ball on the graph of a loss: by the paper's few projection steps, or with the contact solved for.
-
-`rolling_ball_step` is the paper's algorithm, for many runs side by side, and `RollingBall` the same as a torch
-optimiser. `roll` moves the ball that the algorithm approximates, and `largest_radius` says which ball fits.
-`offset_surface` and `rolled_surface` are what a ball makes of a function of one variable.
-"""
+"""Roll a ball on the graph of a loss: by the paper's few projection steps, or with the contact solved for."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from regularity.foundations.checks import (
     as_floats,
@@ -74,10 +68,7 @@ def rolling_ball_step(
     ----------
     Belgoumri, Bouadjenek, Hacid, Razzak and Aryal (2025), Rolling Ball Optimizer, Algorithm 1.
     """
-    check_positive("learning_rate", learning_rate)
-    check_positive("projection_rate", projection_rate)
-    check_not_negative("radius", radius)
-    check_at_least("n_projections", n_projections, 1)
+    _check_settings(learning_rate, radius, projection_rate, n_projections)
     (points,) = as_floats(points=points, finite=False)
     rate = _as_column(projection_rate, points)
 
@@ -107,6 +98,19 @@ def descended_centre(
     return points - (lift + learning_rate) * gradients, lift - learning_rate * slopes
 
 
+def _check_settings(
+    learning_rate: Setting, radius: Setting, projection_rate: Setting, n_projections: int
+) -> None:
+    for name, value in (("learning_rate", learning_rate), ("projection_rate", projection_rate)):
+        if not (
+            isinstance(value, float) and 0 < value < math.inf
+        ):  # which costs a hundredth of the general check
+            check_positive(name, value)
+    if not (isinstance(radius, float) and radius >= 0):
+        check_not_negative("radius", radius)
+    check_at_least("n_projections", n_projections, 1)
+
+
 def _as_column(value: Setting, points: Tensor) -> Setting:
     """Bring a setting to the points' type and device, with an axis for the coordinates where there is one a run."""
     return value if isinstance(value, int | float) else value.to(points)[:, None]
@@ -116,21 +120,8 @@ class RollingBall(torch.optim.Optimizer):
     """The rolling ball as a torch optimiser: `step` takes a closure that gives the loss and does no more.
 
     The closure is called K times a step and must give the same function each time: the same batch, no dropout. The
-    first step calls it once more to see that it does.
-
-    Parameters
-    ----------
-    parameters
-        What is trained; one group.
-    learning_rate, radius, projection_rate, n_projections
-        As for `rolling_ball_step`.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of range, there are several groups, or the closure is missing or changes its mind.
-    FloatingPointError
-        If the projection diverges.
+    first step calls it once more to see that it does. Settings are those of `rolling_ball_step`; a projection that
+    diverges raises FloatingPointError.
     """
 
     def __init__(
@@ -141,10 +132,7 @@ class RollingBall(torch.optim.Optimizer):
         projection_rate: float = 1e-3,
         n_projections: int = 100,
     ) -> None:
-        check_positive("learning_rate", learning_rate)
-        check_not_negative("radius", radius)
-        check_positive("projection_rate", projection_rate)
-        check_at_least("n_projections", n_projections, 1)
+        _check_settings(learning_rate, radius, projection_rate, n_projections)
         settings = {"learning_rate": learning_rate, "radius": radius, "projection_rate": projection_rate}
         super().__init__(parameters, settings | {"n_projections": n_projections})
         if len(self.param_groups) != 1:
@@ -159,20 +147,22 @@ class RollingBall(torch.optim.Optimizer):
             raise ValueError("closure must give the loss, which the projection evaluates again; got None")
         settings = dict(self.param_groups[0])
         weights = settings.pop("params")
+        sizes = [part.numel() for part in weights]
         losses = []
 
+        def place(point: Tensor) -> None:
+            for part, piece in zip(weights, point.split(sizes), strict=True):
+                part.data = piece.view_as(part)
+
         def value_and_gradient(points: Tensor) -> tuple[Tensor, Tensor]:
-            with torch.no_grad():
-                vector_to_parameters(points[0], weights)
+            place(points[0])
             with torch.enable_grad():
                 loss = closure()
-                gradient = parameters_to_vector(
-                    [part.contiguous() for part in torch.autograd.grad(loss, weights)]
-                )
+                slopes = torch.autograd.grad(loss, weights)
             losses.append(loss.detach())
-            return losses[-1][None], gradient[None]
+            return losses[-1][None], torch.cat([slope.flatten() for slope in slopes])[None]
 
-        start = parameters_to_vector(weights).detach()[None]
+        start = torch.cat([part.detach().flatten() for part in weights])[None]
         if not self._is_tried:
             (first, _), (again, _) = value_and_gradient(start), value_and_gradient(start)
             if not torch.equal(first, again):
@@ -183,12 +173,11 @@ class RollingBall(torch.optim.Optimizer):
             self._is_tried = True
             losses.clear()
         end = rolling_ball_step(value_and_gradient, start, **settings)[0]
-        if not bool(end.isfinite().all()):
+        if end[0].isinf():
             raise FloatingPointError(
                 "the projection diverged; try a smaller projection_rate, radius or learning_rate"
             )
-        with torch.no_grad():
-            vector_to_parameters(end, weights)
+        place(end)
         return losses[0]
 
 
@@ -197,17 +186,10 @@ class RollingBall(torch.optim.Optimizer):
 
 @dataclass(frozen=True)
 class Contact:
-    """Where a ball touches the graph of a loss.
+    """Where a ball touches the graph of a loss f: at (point, f(point)), `distance` from its centre.
 
-    Attributes
-    ----------
-    point
-        The point θ; the graph is touched at (θ, f(θ)).
-    distance
-        From the ball's centre to the graph, along the normal.
-    error
-        How far `point` may be from the exact contact, to first order: the slope of half the squared distance over
-        its smallest curvature.
+    `error` says how far `point` may be from the exact contact, to first order: the slope of half the squared distance
+    over its smallest curvature.
     """
 
     point: Float[Tensor, " d"]
@@ -263,32 +245,9 @@ def contact_point(
 ) -> Contact:
     """Find the point of the graph that is nearest to a centre, by Newton's method with conjugate gradients.
 
-    Minimises ½|x − θ̃|² + ½(f(x) − ỹ)², whose Hessian is I + ggᵀ + (f − ỹ)H, with halved steps where it must.
-
-    Parameters
-    ----------
-    loss
-        f, twice differentiable.
-    start
-        Where the search begins; it ends at a nearby minimum of the distance.
-    centre
-        (θ̃, ỹ), its height last.
-    tolerance
-        Largest length of the slope of half the squared distance.
-    n_steps
-        Cap on the Newton steps.
-
-    Returns
-    -------
-    The contact, with the accuracy that was reached.
-
-    Raises
-    ------
-    BallTooLargeError
-        If the slope vanishes where the distance has no minimum: the graph curves more tightly than the ball.
-    ValueError
-        If `start` or `centre` is not finite, `centre` has the wrong length, `tolerance` is not positive, or it was
-        not met in `n_steps` steps.
+    Minimises ½|x − θ̃|² + ½(f(x) − ỹ)² from `start`, with (θ̃, ỹ) the centre, until its slope is at most `tolerance`
+    long. The Hessian is I + ggᵀ + (f − ỹ)H. Steps are halved where they must be. Raises BallTooLargeError if the
+    slope vanishes where the distance has no minimum: there the graph curves more tightly than the ball.
     """
     check_positive("tolerance", tolerance)
     check_at_least("n_steps", n_steps, 1)
@@ -393,36 +352,16 @@ def _direction(like: Tensor) -> Tensor:
 def offset_surface(values: Float[Tensor, " n"], *, spacing: float, radius: float) -> Float[Tensor, " inner"]:
     """Heights of the centre of a ball that rests on a function from above: the function dilated by the ball.
 
-    f_ρ(x) = max over |h| ≤ ρ of f(x + h) + √(ρ² − h²), on a grid. The surface is lower than the true one by the
-    order of spacing².
-
-    Parameters
-    ----------
-    values
-        f at points `spacing` apart.
-    spacing
-        Distance of the grid's points.
-    radius
-        ρ, not negative.
-
-    Returns
-    -------
-    f_ρ at the grid's points that are at least ρ from both ends.
-
-    Raises
-    ------
-    ValueError
-        If `values` are not finite or the grid is shorter than the ball, `spacing` is not positive, or `radius`
-        negative.
+    f_ρ(x) = max over |h| ≤ ρ of f(x + h) + √(ρ² − h²), on a grid, at the points that are at least ρ from both ends.
+    It is lower than the true one by the order of spacing².
     """
     return _sweep(values, spacing, radius, sign=1)
 
 
 def rolled_surface(values: Float[Tensor, " n"], *, spacing: float, radius: float) -> Float[Tensor, " inner"]:
-    """The lower face of all balls that rest on a function: the function, its hollows filled where no ball gets in.
+    """The lower face of all balls that rest on a function, at the points that are at least 2ρ from both ends.
 
-    Equal to the function at the points that a ball can touch, above it elsewhere (a morphological closing). As for
-    `offset_surface`, with the points at least 2ρ from both ends.
+    Equal to the function where a ball can touch it, above it elsewhere (a morphological closing).
     """
     return _sweep(offset_surface(values, spacing=spacing, radius=radius), spacing, radius, sign=-1)
 

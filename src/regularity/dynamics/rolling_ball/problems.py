@@ -1,7 +1,6 @@
 """Functions of one variable with wrinkles, and small classifiers of images."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -46,46 +45,19 @@ def _perceptron(shape: tuple[int, ...], n_classes: int, width: int) -> nn.Module
     return nn.Sequential(nn.Linear(math.prod(shape), width), nn.ReLU(), nn.Linear(width, n_classes))
 
 
-def _convolution(n_in: int, n_out: int, stride: int = 1) -> list[nn.Module]:
-    return [nn.Conv2d(n_in, n_out, 3, stride, padding=1), nn.GroupNorm(8, n_out)]
-
-
 def _vgg9(shape: tuple[int, ...], n_classes: int, width: int) -> nn.Module:
     layers, n_in = [nn.Unflatten(-1, shape)], shape[0]
-    for factor in (1, 2, 4):
+    for n_out in (width, 2 * width, 4 * width):
         for _ in range(2):
-            layers += [*_convolution(n_in, factor * width), nn.ReLU()]
-            n_in = factor * width
+            layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.GroupNorm(8, n_out), nn.ReLU()]
+            n_in = n_out
         layers.append(nn.MaxPool2d(2))
     n_features = n_in * (shape[1] // 8) * (shape[2] // 8)
     hidden = [nn.Linear(n_features, 4 * width), nn.ReLU(), nn.Linear(4 * width, 4 * width), nn.ReLU()]
     return nn.Sequential(*layers, nn.Flatten(-3), *hidden, nn.Linear(4 * width, n_classes))
 
 
-class _Residual(nn.Module):
-    """Two convolutions around which the input is carried, through a third where its size changes."""
-
-    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*_convolution(n_in, n_out, stride), nn.ReLU(), *_convolution(n_out, n_out))
-        self.carry = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, 1, stride)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.relu(self.body(images) + self.carry(images))
-
-
-def _resnet8(shape: tuple[int, ...], n_classes: int, width: int) -> nn.Module:
-    blocks = [_Residual(width, width, 1), _Residual(width, 2 * width, 2), _Residual(2 * width, 4 * width, 2)]
-    stem = [nn.Unflatten(-1, shape), *_convolution(shape[0], width), nn.ReLU()]
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(-3), nn.Linear(4 * width, n_classes)]
-    return nn.Sequential(*stem, *blocks, *head)
-
-
-NETWORKS: dict[str, Callable[[tuple[int, ...], int, int], nn.Module]] = {
-    "perceptron": _perceptron,
-    "vgg9": _vgg9,
-    "resnet8": _resnet8,
-}
+NETWORKS = {"perceptron": _perceptron, "vgg9": _vgg9}
 
 
 def build_network(
@@ -93,8 +65,8 @@ def build_network(
 ) -> nn.Module:
     """Make a classifier of flat images, its weights drawn by He's rule from the generator, its biases zero.
 
-    "perceptron" has one hidden layer. "vgg9" and "resnet8" are convolutional, with group norm in the place of batch
-    norm, which would let the loss of an image depend on the rest of the batch.
+    "perceptron" has one hidden layer. "vgg9" is convolutional, with group norm in the place of batch norm, which
+    would let the loss of an image depend on the rest of the batch.
     """
     network = choose("name", name, NETWORKS)(shape, n_classes, width)
     for layer in network.modules():

@@ -1,4 +1,4 @@
-"""What the ball is compared with: gradient descent with momentum, SAM, Entropy-SGD, and a batch used many times."""
+"""What the ball is compared with, beside gradient descent: SAM and Entropy-SGD."""
 
 import torch
 from jaxtyping import Float
@@ -12,23 +12,6 @@ from regularity.foundations.checks import (
     check_not_negative,
     check_positive,
 )
-
-
-def sgd_step(
-    value_and_gradient: Gradient,
-    points: Float[Tensor, "runs d"],
-    velocities: Float[Tensor, "runs d"],
-    *,
-    learning_rate: float | Float[Tensor, " runs"],
-    momentum: float | Float[Tensor, " runs"] = 0.0,
-) -> tuple[Float[Tensor, "runs d"], Float[Tensor, "runs d"]]:
-    """Take one step of gradient descent with heavy-ball momentum in each run, as `torch.optim.SGD` does."""
-    check_positive("learning_rate", learning_rate)
-    check_not_negative("momentum", momentum)
-    points, velocities = as_floats(points=points, velocities=velocities, finite=False)
-    _, gradients = value_and_gradient(points)
-    velocities = _as_column(momentum, points) * velocities + gradients
-    return _at_infinity(points - _as_column(learning_rate, points) * velocities), velocities
 
 
 def sharpness_aware(value_and_gradient: Gradient, neighbourhood: float | Tensor) -> Gradient:
@@ -77,9 +60,5 @@ def entropy_sgd_step(
         draws = torch.randn(points.shape, generator=generator, device=where).to(points)
         chain = chain - rate * (gradients + scope * (chain - points)) + rate**0.5 * noise * draws
         mean = averaging * mean + (1 - averaging) * chain
-    return _at_infinity(points + _as_column(learning_rate, points) * (mean - points))
-
-
-def _at_infinity(points: Tensor) -> Tensor:
-    """Put the runs that have diverged at infinity, where NaN would hide them from comparisons."""
-    return points.where(points.isfinite().all(dim=-1, keepdim=True), torch.inf)
+    moved = points + _as_column(learning_rate, points) * (mean - points)
+    return moved.where(moved.isfinite().all(dim=-1, keepdim=True), torch.inf)
