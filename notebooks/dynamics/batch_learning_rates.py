@@ -39,7 +39,7 @@
 # Adam's grows with $p$ = {glue:text}`slope-adam` over the same range. What fails is the size. Were the entries of the
 # noise independent, batches would move $\lambda_1$ by {glue:text}`share-additive` of what they do. The Hessians of
 # single images are not noise without structure: they have few directions, and share them. A second-order expansion,
-# which asks for their actual covariance, predicts {glue:text}`second` of the movement where it is worst.
+# which asks for their actual covariance, predicts {glue:text}`second` times the movement where it is farthest off.
 #
 # ```{verdicts}
 # ```
@@ -389,8 +389,9 @@ lab.glue("half", 100 * half / n_train, ".1f", "%")
 #
 # The multiplicative law knows at least that a $G_i$ has few directions. It explains {glue:text}`gauss-newton-trained` of
 # the excess at trained networks, and predicts {glue:text}`gauss-newton-start` times the excess at the start. The
-# expansion {eq}`batch-second-order`, which assumes nothing, predicts {glue:text}`second` of it where it is worst: the
-# next eigenvalues lie near $\lambda_1$, and these batches are no small perturbation.
+# expansion {eq}`batch-second-order`, which assumes nothing, predicts {glue:text}`second` times as much as is measured,
+# where it is farthest off. Other draws put it farther off still: the next eigenvalues lie near $\lambda_1$,
+# and these batches are no small perturbation.
 #
 # ### Largest stable rates
 #
@@ -483,7 +484,7 @@ right.legend()
 lab.glue("answer", fig)
 
 # %% [markdown]
-# SGD follows its law: in proportion to $B$ up to {glue:text}`linear-to`, and flat, with a slope of
+# SGD nearly follows its law: in proportion to $B$ up to {glue:text}`linear-to`, and flat, with a slope of
 # {glue:text}`slope-flat`, from {glue:text}`flat-from` on. Adam's exponent is {glue:text}`slope-adam` up to the same batch
 # size. The scaling is there; the constant is not. Where {eq}`batch-rate` says
 # that $\eta_{\max}\lambda_1(H_B)/2$ is 1, it is between {glue:text}`constant-low` and {glue:text}`constant-high`. One
@@ -574,11 +575,11 @@ right.legend()
 lab.glue("learner", fig)
 
 # %% [markdown]
-# Without a momentum the learner comes within {glue:text}`behind` points of the best tuned rival. It costs as much as
+# Without a momentum the learner's test error is that of the best tuned rival plus {glue:text}`behind`. It costs as much as
 # {glue:text}`cost` trainings here, where an epoch has few steps, against {glue:text}`grid` for the grid; the longer an
 # epoch, the nearer to one. The momentum is another matter. Polyak's formula trusts the smallest positive node, which is
-# noise, and loses; damped by the edge of the bulk it recovers {glue:text}`undamped` points of that. Against
-# no momentum at all it changes the test error by {glue:text}`damped` points.
+# noise, and loses; damped by the edge of the bulk it wins back {glue:text}`undamped`. Against no momentum at all it changes
+# the test error by {glue:text}`damped`.
 #
 # ## The claims
 #
