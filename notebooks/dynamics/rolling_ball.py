@@ -49,7 +49,7 @@
 #
 # Left: a function with wrinkles at every scale (grey), a ball of radius 0.3 at rest on it, and the curves (blue, darker
 # for larger balls) on which the centre of a ball of radius 0.1, 0.3 or 1 moves. The larger the ball, the fewer valleys it
-# knows. Right: how many local minima the centre's curve has (blue), and its total variation (grey), for seven radii; the
+# knows. Right: how many local minima the centre's curve has (blue), and its total variation (grey), for six radii; the
 # function's own are the dashed lines.
 # ```
 
@@ -147,20 +147,20 @@ lab.glue("answer", fig)
 #
 # ### A ball on a graph
 #
-# Let $f: \mathbb{R}^d \to \mathbb{R}$ be the loss of a batch, $g = \nabla f(\theta)$ and $s = \sqrt{1 + |g|^2}$. The graph
+# Let $f: \mathbb{R}^d \to \mathbb{R}$ be the loss of a batch, $g = \nabla f(\theta)$ and $s = \sqrt{1 + \|g\|^2}$. The graph
 # of $f$ is a surface in $\mathbb{R}^{d+1}$. At the contact $(\theta, f(\theta))$ its upward normal is
-# $\nu = (-g, 1)/s$, and $\tau = (g, |g|^2)$ is a tangent that leads uphill. A ball that touches from above has its centre
+# $\nu = (-g, 1)/s$, and $\tau = (g, \|g\|^2)$ is a tangent that leads uphill. A ball that touches from above has its centre
 # at $c = (\theta, f) + \rho\nu$. One step moves the centre down the tangent,
 #
 # $$
 # \tilde c = c - \eta\tau
-# = \Big(\theta - \frac{\rho g}{s} - \eta g,\; f + \frac{\rho}{s} - \eta |g|^2\Big) =: (\tilde\theta, \tilde y),
+# = \Big(\theta - \frac{\rho g}{s} - \eta g,\; f + \frac{\rho}{s} - \eta \|g\|^2\Big) =: (\tilde\theta, \tilde y),
 # $$ (ball-descent)
 #
 # and takes for the new contact the nearest point of the graph, from which the centre is set up anew:
 #
 # $$
-# \theta^+ \in \arg\min_x D(x), \qquad D(x) = \tfrac12 |x - \tilde\theta|^2 + \tfrac12 (f(x) - \tilde y)^2 .
+# \theta^+ \in \arg\min_x D(x), \qquad D(x) = \tfrac12 \|x - \tilde\theta\|^2 + \tfrac12 (f(x) - \tilde y)^2 .
 # $$ (ball-projection)
 #
 # The paper finds it by gradient descent on $D$, which starts at $\theta$ and is cut off after $K$ steps.
@@ -168,8 +168,8 @@ lab.glue("answer", fig)
 # ```{admonition} Algorithm: one step of the rolling ball
 # Given θ, a batch with its loss f, a learning rate η, a radius ρ, and γ and K for the projection.
 #
-# 1. Compute f(θ), g = ∇f(θ) and s = √(1 + |g|²).
-# 2. **Descend**: θ̃ = θ − ρg/s − ηg, and ỹ = f(θ) + ρ/s − η|g|².
+# 1. Compute f(θ), g = ∇f(θ) and s = √(1 + ‖g‖²).
+# 2. **Descend**: θ̃ = θ − ρg/s − ηg, and ỹ = f(θ) + ρ/s − η‖g‖².
 # 3. **Project**: from x = θ repeat K times, on the same batch, x ← x − γ[(x − θ̃) + (f(x) − ỹ)∇f(x)].
 # 4. Return θ⁺ = x. The ball touches there again.
 # ```
@@ -182,16 +182,16 @@ lab.show(rolling_ball.rolling_ball_step)
 #
 # ### What a few projection steps are
 #
-# Two cases can be done by hand. For $K = 1$ the bracket in step 3 is $\rho g/s + \eta g - (\rho/s - \eta|g|^2) g$, and
+# Two cases can be done by hand. For $K = 1$ the bracket in step 3 is $\rho g/s + \eta g - (\rho/s - \eta\|g\|^2) g$, and
 #
 # $$
-# \theta^+ = \theta - \gamma\eta\,(1 + |g|^2)\, g :
+# \theta^+ = \theta - \gamma\eta\,(1 + \|g\|^2)\, g :
 # $$ (ball-one)
 #
 # the radius has cancelled. On a plane of slope $a$, for any $K$ and any radius,
 #
 # $$
-# \theta^+ = \theta - \eta a \big[1 - (1 - \gamma(1 + |a|^2))^K\big] .
+# \theta^+ = \theta - \eta a \big[1 - (1 - \gamma(1 + \|a\|^2))^K\big] .
 # $$ (ball-plane)
 #
 # The defaults of the authors' code, $\gamma = 10^{-3}$ and $K = 100$, make the bracket {glue:text}`share-theirs` on a
@@ -210,9 +210,9 @@ lab.glue("share-ours", 1 - (1 - projection_rate) ** n_inner, ".3f")
 # %% [markdown]
 # ### The ball that is meant
 #
-# What would the ball do if {eq}`ball-projection` were solved? Newton's method solves it to any accuracy, told by its last
-# slope over the smallest curvature of $D$. At the start of the search, with $H$ the Hessian of $f$, that curvature is the
-# smallest eigenvalue of
+# What would the ball do if {eq}`ball-projection` were solved? Newton's method solves it to any accuracy, and its last
+# slope over the smallest curvature of $D$ tells which. At the start of the search, with $H$ the Hessian of $f$, that
+# curvature is the smallest eigenvalue of
 #
 # $$
 # \nabla^2 D(\theta) = I + gg^\top - \frac{\rho}{s} H + O(\eta) .
@@ -221,10 +221,10 @@ lab.glue("share-ours", 1 - (1 - projection_rate) ** n_inner, ".3f")
 # Where this matrix is positive definite, a small step of the centre moves the contact by
 #
 # $$
-# \theta^+ - \theta = -\eta\,(1 + |g|^2)\,\Big[I + gg^\top - \frac{\rho}{s} H\Big]^{-1} g + O(\eta^2) .
+# \theta^+ - \theta = -\eta\,(1 + \|g\|^2)\,\Big[I + gg^\top - \frac{\rho}{s} H\Big]^{-1} g + O(\eta^2) .
 # $$ (ball-step)
 #
-# At $\rho = 0$ the bracket turns $g$ into $g/(1 + |g|^2)$, and what is left is gradient descent. For $\rho > 0$ and small
+# At $\rho = 0$ the bracket turns $g$ into $g/(1 + \|g\|^2)$, and what is left is gradient descent. For $\rho > 0$ and small
 # gradients the step is close to $-\eta(I - \rho H)^{-1}g$. The ball is *faster* in directions that curve up, and slower in
 # those that curve down: a small roll of a ball in a bowl of nearly its own size moves the contact far. At
 # $\rho\,\lambda_1(H) = s$ it breaks down. There the graph curves as tightly as the ball, and a larger one cannot lie there
@@ -293,7 +293,7 @@ lab.glue("limits", fig)
 # A ball that is let down over $x$ comes to rest when it first touches. Its centre is then at the height
 #
 # $$
-# f_\rho(x) = \max_{|h| \le \rho}\; f(x + h) + \sqrt{\rho^2 - |h|^2},
+# f_\rho(x) = \max_{\|h\| \le \rho}\; f(x + h) + \sqrt{\rho^2 - \|h\|^2},
 # $$ (ball-offset)
 #
 # the dilation of $f$ by a ball. This is the landscape that the centre sees, and the paper has two theorems on it. If $f$
@@ -737,7 +737,7 @@ lab.glue("fits", fig)
 # ## Exercises
 #
 # 1. **No radius.** Derive {eq}`ball-one` and {eq}`ball-plane`. For which $\gamma$ does the second diverge on a slope of
-#    $|a| = 10$? Compare with the slopes of a network at its first weights.
+#    $\|a\| = 10$? Compare with the slopes of a network at its first weights.
 # 2. **The same product.** Set `n_inner` to 20 and `projection_rate` to 0.005. Predict what changes in the table, and what
 #    it costs.
 # 3. **From below.** Let the ball touch the graph from below, with the normal $-\nu$. Which critical points can it not reach

@@ -90,8 +90,8 @@ def descended_centre(
 ) -> tuple[Tensor, Tensor]:
     """Centre of the ball after its step down the tangent: its place, and its height over the loss at the contact.
 
-    The ball touches from above, so its centre lies at ρν from the contact, with the normal ν = (−g, 1)/√(1 + |g|²).
-    The step is −ητ along the tangent τ = (g, |g|²).
+    The ball touches from above, so its centre lies at ρν from the contact, with the normal ν = (−g, 1)/√(1 + ‖g‖²).
+    The step is −ητ along the tangent τ = (g, ‖g‖²).
     """
     slopes = gradients.square().sum(dim=-1, keepdim=True)
     lift = radius / (1 + slopes).sqrt()
@@ -200,7 +200,7 @@ class Contact:
 def largest_radius(loss: Loss, point: Float[Tensor, " d"], *, n_steps: int = 40) -> float:
     """Radius of curvature of the graph where it bends up most: no larger ball can touch it there from above.
 
-    With s = √(1 + |g|²) a ball of radius ρ fits while I + ggᵀ − (ρ/s)H is positive definite.
+    With s = √(1 + ‖g‖²) a ball of radius ρ fits while I + ggᵀ − (ρ/s)H is positive definite.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def contact_point(
 ) -> Contact:
     """Find the point of the graph that is nearest to a centre, by Newton's method with conjugate gradients.
 
-    Minimises ½|x − θ̃|² + ½(f(x) − ỹ)² from `start`, with (θ̃, ỹ) the centre, until its slope is at most `tolerance`
+    Minimises ½‖x − θ̃‖² + ½(f(x) − ỹ)² from `start`, with (θ̃, ỹ) the centre, until its slope is at most `tolerance`
     long. The Hessian is I + ggᵀ + (f − ỹ)H. Steps are halved where they must be. Raises BallTooLargeError if the
     slope vanishes where the distance has no minimum: there the graph curves more tightly than the ball.
     """
