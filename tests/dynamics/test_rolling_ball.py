@@ -1,5 +1,6 @@
 """The ball against closed forms, SciPy's optimiser and morphology, invariances; the rivals against libraries."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -422,12 +423,13 @@ def test_each_optimiser_pays_for_its_gradients_and_draws_its_batches(monkeypatch
 
     monkeypatch.setattr(experiment, "gradient_of", counting)
     grids = {
-        "SGD": {"learning_rate": [0.1], "momentum": [0.0]},
+        "SGD": {"learning_rate": [0.1], "momentum": [0.0, 0.9]},
         "SAM": {"learning_rate": [0.1], "momentum": [0.0], "neighbourhood": [0.05]},
         "Entropy-SGD": {"learning_rate": [1.0], "inner_rate": [0.1]},
         "ball": {"learning_rate": [1.0], "radius": [1.0]},
     }
     made = experiment.optimisers(grids, n_inner=3, projection_rate=0.01, generator=seeded())
+    assert made["replayed SGD"].grid == {"learning_rate": [0.1], "momentum": [0.0]}
     paid = {"SGD": 12, "SAM": 24, "Entropy-SGD": 36, "Entropy-SGD, fresh": 12, "replayed SGD": 36, "ball": 36}
     for name, optimiser in made.items():
         counts.update(gradients=0, batches=0)
@@ -444,18 +446,16 @@ def one_setting(optimiser):
 
 
 def test_settings_are_chosen_by_validation_for_each_share_and_a_run_that_diverges_has_no_score():
+    """The validation labels of one share are what the networks say before they are trained."""
     grid = {"learning_rate": [1e-6, 1e30, 0.3], "momentum": [0.0]}
-    chosen = experiment.tune(
-        some(), experiment.Optimiser(experiment.descend, grid), n_epochs=12, batch_size=32
-    )
-    assert [round(one["learning_rate"], 6) for one in chosen] == [0.3, 0.3]
-    broken = experiment.judge(
-        some(),
-        experiment.Optimiser(experiment.descend, grid),
-        [{"learning_rate": 1e30, "momentum": 0.0}, {"learning_rate": 0.3, "momentum": 0.0}],
-        n_epochs=12,
-        batch_size=32,
-    )
+    drawn, optimiser = some(), experiment.Optimiser(experiment.descend, grid)
+    untrained = torch.func.vmap(drawn.call)(drawn.starts, drawn.inputs[drawn.validation]).argmax(dim=-1)
+    labels = torch.cat([untrained[:2], drawn.validation_labels[2:]])
+    odd = dataclasses.replace(drawn, validation_labels=labels)
+    chosen = experiment.tune(odd, optimiser, n_epochs=12, batch_size=32)
+    assert [one["learning_rate"] for one in chosen] == pytest.approx([1e-6, 0.3])
+    settings = [{"learning_rate": rate, "momentum": 0.0} for rate in (1e30, 0.3)]
+    broken = experiment.judge(drawn, optimiser, settings, n_epochs=12, batch_size=32)
     assert (broken.test_accuracy[-1, :2] == 0).all()
     assert broken.train_loss[-1, :2].isinf().all()
     assert (broken.test_accuracy[-1, 2:] > 0.2).all()
