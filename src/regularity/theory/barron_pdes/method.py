@@ -88,11 +88,9 @@ def _basis(modes: Tensor, nodes: Tensor, weights: Tensor, length: float, *, is_e
     return Basis(frequencies, masses, length * nodes, weights, values, frequencies * slopes, length, is_even)
 
 
-def _along_axes(tensor: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """Multiply each axis by a matrix; every contraction brings the next axis to the front."""
-    for matrix in matrices:
-        tensor = torch.tensordot(tensor, matrix, dims=([0], [1]))
-    return tensor
+def _along(tensor: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply the first axis by a matrix, and put it last: the next call has the next axis."""
+    return torch.tensordot(tensor, matrix, dims=([0], [1]))
 
 
 def _products(factors: Tensor, dimension: int) -> Tensor:
@@ -205,13 +203,12 @@ class VariationalPDE:
         return _products(self.basis.masses, self.forcing.ndim)
 
     def fields(self, coefficients: Float[Tensor, "*modes"]) -> tuple[Tensor, Tensor]:
-        """Values of a function at the nodes, and its gradient, one transform each."""
-        basis, axes = self.basis, range(self.forcing.ndim)
-        values = _along_axes(coefficients, [basis.values] * len(axes))
-        gradient = [
-            _along_axes(coefficients, [basis.slopes if axis == along else basis.values for axis in axes])
-            for along in axes
-        ]
+        """Values of a function at the nodes, and its gradient; their transforms share the axes that they can."""
+        values, gradient = coefficients, []
+        for _ in range(coefficients.ndim):
+            gradient = [_along(part, self.basis.values) for part in gradient]
+            gradient.append(_along(values, self.basis.slopes))
+            values = _along(values, self.basis.values)
         return values, torch.stack(gradient)
 
 
@@ -259,10 +256,16 @@ def first_variation(pde: VariationalPDE, coefficients: Float[Tensor, "*modes"]) 
     ValueError
         If the coefficients do not fit the equation, or are not finite.
     """
+    return _vary(pde, coefficients)[1]
+
+
+def _vary(pde: VariationalPDE, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """E(u) and DE(u)."""
     variable = _as_function(pde, coefficients).detach().requires_grad_()
     with torch.enable_grad():
-        (derivative,) = torch.autograd.grad(energy(pde, variable), variable)
-    return derivative / pde.masses
+        at = energy(pde, variable)
+        (derivative,) = torch.autograd.grad(at, variable)
+    return at.detach(), derivative / pde.masses
 
 
 @dataclass(frozen=True)
@@ -305,12 +308,15 @@ def descend(pde: VariationalPDE, rates: Float[Tensor, "*modes"], n_steps: int) -
     """Descend along DE, with a rate for each mode."""
     check_at_least("n_steps", n_steps, 1)
     rates = _as_function(pde, rates, "rates")
-    iterates = [torch.zeros_like(pde.forcing)]
+    iterates, energies = [torch.zeros_like(pde.forcing)], []
     for step in range(n_steps):
-        iterates.append(iterates[-1] - rates * first_variation(pde, iterates[-1]))
+        at, variation = _vary(pde, iterates[-1])
+        energies.append(at)
+        iterates.append(iterates[-1] - rates * variation)
         if not bool(iterates[-1].abs().max() < 1e50):
             raise FloatingPointError(f"the descent diverged by step {step}; take smaller rates")
-    return Descent(torch.stack(iterates), torch.stack([energy(pde, u) for u in iterates]))
+    energies.append(energy(pde, iterates[-1]))
+    return Descent(torch.stack(iterates), torch.stack(energies))
 
 
 def energy_curvature(pde: VariationalPDE, functions: Float[Tensor, " n *modes"]) -> tuple[float, float]:
