@@ -14,9 +14,11 @@ from regularity.theory.neural_collapse import (
     collapse_rates,
     collapsed_minimiser,
     draw_networks,
+    experiment,
     features_of,
     first_order,
     minimise,
+    minimise_by_lbfgs,
     near_collapse_response,
     neural_collapse_metrics,
     objective,
@@ -304,3 +306,211 @@ def test_batches_visit_every_image_once_an_epoch():
     moved = (whole.weights[0] - drawn.weights[0]).norm()
     assert (whole.weights[0] - parts.weights[0]).norm() < 0.05 * moved
     assert (whole.weights[0] - parts.weights[0]).norm() > 0
+
+
+# --- The rival, and the experiment's parts ------------------------------------------------------------------------
+
+
+def test_the_rival_stops_where_the_gradient_by_autograd_is_zero():
+    found = minimise_by_lbfgs(INPUTS, LABELS, MODEL, random(K, D, seed=11))
+    value = lambda features, head: objective(features, head, INPUTS, TARGETS, MODEL)  # noqa: E731
+    gradients = torch.func.grad(value, argnums=(0, 1))(found.features, found.head)
+    assert max(gradient.abs().max().item() for gradient in gradients) < 1e-8
+    close(found.features, minimise(INPUTS, LABELS, MODEL).features, 1e-6)
+
+
+def test_slow_turns_are_extrapolated_to_the_same_place():
+    """Inputs with a weak pull: plain turns, by hand, until they stand still."""
+    model = FeatureModel(0.05, 0.02, 0.05)
+    found = minimise(INPUTS, LABELS, model)
+    features, identity = INPUTS, torch.eye(D).double()
+    for sweep in range(1, 5000):  # noqa: B007
+        before = features
+        gram = features.T @ features + PER_CLASS * model.lambda_w * identity
+        head = torch.linalg.solve(gram, features.T @ TARGETS).T
+        curvature = head.T @ head + (model.lambda_h + model.beta) * identity
+        features = torch.linalg.solve(curvature, (TARGETS @ head + model.beta * INPUTS).T).T
+        if (features - before).abs().max() < 1e-11:
+            break
+    close(found.features, features, 1e-7)
+    assert found.n_sweeps < 0.7 * sweep
+
+
+def streams(*names):
+    return seeded(sum(len(str(name)) + 7 * (name if isinstance(name, int) else 0) for name in names))
+
+
+def test_images_come_in_equal_classes_without_their_mean():
+    images, labels = experiment.draw_sets("digits", 2, 6, streams)
+    assert images.shape == (2, 60, 64)
+    assert torch.bincount(labels[1]).tolist() == [6] * 10
+    assert images.mean(dim=1).abs().max() < 1e-6
+    assert (images[0] - images[1]).abs().max() > 0.1
+    layer = experiment.random_features(images[0].repeat(1, 8), seeded())
+    share = layer.square().mean() / images[0].square().mean()  # weights of variance 2/d keep mean squares
+    assert share.item() == pytest.approx(1, abs=0.15)
+
+
+def test_a_path_that_is_known_is_measured_rightly():
+    """Deviations fall as exp(−1.5t) and means as exp(−0.5t): with λ_H = 0.5 the means' trace stands still."""
+    times = torch.linspace(0, 2, 5).double()
+    means, deviations = TARGETS @ BASIS, INPUTS - TARGETS @ (TARGETS.T @ INPUTS / PER_CLASS)
+    path = (
+        torch.exp(-0.5 * times)[:, None, None] * means + torch.exp(-1.5 * times)[:, None, None] * deviations
+    )
+    found = experiment.scatters(path, LABELS, 0.5, times)
+    close(found.ratio / found.ratio[0], torch.exp(-2 * times))
+    close(found.within / found.within[0], torch.exp(-2 * times))
+    close(found.between, torch.full((5,), (K - 1) / K, dtype=torch.float64))
+    assert found.ratio_share() == pytest.approx(math.exp(-4))
+    assert abs(found.worst_step()) < 1e-12  # that of the means, which must rise and does not
+    assert experiment.scatters(path, LABELS, 0.4, times).worst_step() > 0.01
+
+
+def test_doubled_prices_do_near_collapse_what_the_five_numbers_say():
+    near = experiment.NearCollapse(3, 6, 400, seeded())
+    model = FeatureModel(1.4, 0.1, 50.0)
+    found = experiment.doubling_effects(lambda changed: near.inputs(changed, 1e-3), near.labels, model)
+
+    def logarithm(lambda_w, lambda_h):  # half of the directions lie in the span of three means
+        kept = [(1 + tau / 50) ** -2 for tau in (math.sqrt(lambda_h / lambda_w), lambda_h)]
+        return math.log(sum(kept) / 2)
+
+    for name, prices in {"λ_H": (1.4, 0.2), "λ_W": (2.8, 0.1)}.items():
+        expected = logarithm(*prices) - logarithm(1.4, 0.1)
+        assert found[name] == pytest.approx(expected, rel=0.05)
+    assert near.error_of_response(model, 1e-4) < 1e-6
+    blocks = experiment.NearCollapse(2, 3, 2, seeded()).first_order_blocks(model)
+    expected = block_spectrum(model, n_samples=2, n_features=3, n_classes=2)
+    close(torch.linalg.svdvals(blocks[1, 1]), expected)
+    close(blocks[0, 1], blocks[1, 0].T)
+
+
+def test_layers_of_the_model_are_minimisers_of_minimisers():
+    found = experiment.ratios_of_layers(INPUTS, LABELS, MODEL, 2)
+    once = minimise(INPUTS, LABELS, MODEL).features
+    twice = minimise(once, LABELS, MODEL).features
+    close(found, torch.stack([nc1(INPUTS), nc1(once), nc1(twice)]))
+    several = experiment.ratios_of_minimisers(INPUTS, LABELS, MODEL, [3.0, 9.0])
+    close(several[0], nc1(once))
+    assert several[1] > several[0]
+
+
+def test_layer_by_layer_training_brings_features_nearer_and_random_layers_do_not():
+    images, labels = experiment.draw_sets("digits", 2, 20, streams)
+    options = {"width": 32, "n_layers": 2, "decay": 5e-4, "stream": streams}
+    training = {"learning_rate": 0.02, "n_steps": 80, "batch_size": 50}
+    found = experiment.layerwise_collapse(images, labels, **options, **training)
+    assert (found["trained"].nc1_trace.diff(dim=0) < 0).all()
+    assert (found["random"].nc1_trace[-1] > found["trained"].nc1_trace[-1]).all()
+    for run in range(2):
+        pixels = neural_collapse_metrics(images[run], labels[run])
+        close(found["trained"].nc1[0, run], pixels.nc1)
+
+
+def test_each_setting_has_its_decays_and_all_start_alike():
+    """Two of the settings again, each trained on its own from the same draw."""
+    images, labels = experiment.draw_sets("digits", 2, 5, streams)
+    training = {"learning_rate": 0.1, "n_steps": 60}
+    found, right = experiment.collapse_by_decay(
+        images,
+        labels,
+        hidden=[8],
+        decay=0.05,
+        settings=list(experiment.DECAYS),
+        generator=seeded(),
+        **training,
+    )
+    drawn = draw_networks([64, 8, 10], n_runs=2, generator=seeded())
+    for row, (of_features, of_head) in {1: (0.1, 0.05), 4: (0.05, 0.0)}.items():
+        decays = {"feature_decay": torch.full((2,), of_features), "head_decay": torch.full((2,), of_head)}
+        trained = train_networks(drawn, images, labels, **decays, **training)
+        features = features_of(trained, images)
+        close(found.nc1_trace[row], neural_collapse_metrics(features, labels[0]).nc1_trace, 1e-4)
+        answers = (features @ trained.weights[-1]).argmax(dim=2)
+        close(right[row], (answers == labels).double().mean(dim=1))
+
+
+# --- Bad input ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.bad_input
+def test_what_the_model_does_not_know_is_refused():
+    with pytest.raises(ValueError, match=r"lambda_w must be positive and finite; got 0\.0"):
+        FeatureModel(0.0, 0.1)
+    with pytest.raises(ValueError, match=r"lambda_h must be at least 0; got -0\.1"):
+        FeatureModel(0.1, -0.1)
+    with pytest.raises(ValueError, match="beta must be finite; got NaN or infinity"):
+        FeatureModel(0.1, 0.1, math.inf)
+    with pytest.raises(ValueError, match=r"lambda_h \+ beta of model must be positive and finite; got 0"):
+        minimise(INPUTS, LABELS, FeatureModel(0.1, 0.0))
+    with pytest.raises(
+        ValueError, match=r"labels must be 0 to k − 1 .* equally often; got counts \[4, 4, 3, 1\]"
+    ):
+        minimise(INPUTS, torch.cat([LABELS[:-1], tensor([3])]), MODEL)
+    with pytest.raises(ValueError, match=r"labels must be 12 whole numbers; got torch.float32"):
+        minimise(INPUTS, LABELS.float(), MODEL)
+    with pytest.raises(FloatingPointError, match="heads still move after 2 sweeps"):
+        minimise(INPUTS, LABELS, MODEL, max_sweeps=2)
+    with pytest.raises(ValueError, match="features must have class means that differ"):
+        neural_collapse_metrics(INPUTS - TARGETS @ (TARGETS.T @ INPUTS / PER_CLASS), LABELS)
+    with pytest.raises(ValueError, match="features must have scatter within classes"):
+        collapse_rates(TARGETS @ BASIS, LABELS, MODEL)
+    with pytest.raises(ValueError, match=r"times must be a row of increasing numbers; got \[1\.0, 0\.5\]"):
+        central_path(INPUTS, LABELS, MODEL, tensor([1.0, 0.5]))
+    with pytest.raises(ValueError, match="times reach too far for these inputs: over 50 evaluations"):
+        central_path(INPUTS, LABELS, MODEL, tensor([1e6]), max_evaluations=50)
+
+
+@pytest.mark.bad_input
+def test_where_there_is_no_collapse_near_it_is_refused():
+    for lambda_h in (0.0, 2.0, 5.0):
+        with pytest.raises(ValueError, match="model must have λ_H λ_W between 0 and 1"):
+            collapsed_minimiser(BASIS, LABELS, FeatureModel(0.5, lambda_h))
+    with pytest.raises(ValueError, match=r"basis must be 3 rows of at least 3 numbers; got \(3, 2\)"):
+        collapsed_minimiser(BASIS[:, :2], LABELS, MODEL)
+    with pytest.raises(ValueError, match="basis must have rows that are orthonormal"):
+        collapsed_minimiser(2 * BASIS, LABELS, MODEL)
+    with pytest.raises(ValueError, match="beta of model must be positive"):
+        near_collapse_response(INPUTS, BASIS, LABELS, FeatureModel(0.5, 0.2))
+    with pytest.raises(ValueError, match="basis must have 4 columns; got 5"):
+        near_collapse_response(INPUTS[:, :4], BASIS, LABELS, MODEL)
+    with pytest.raises(ValueError, match="n_features must be at least 3; got 2"):
+        block_spectrum(MODEL, n_samples=2, n_features=2, n_classes=3)
+    with pytest.raises(ValueError, match=r"head must be \(3, 5\), classes by features; got \(3, 4\)"):
+        perturbation_operator(INPUTS, BASIS[:, :4], LABELS, MODEL)
+    with pytest.raises(ValueError, match="operator must have an inverse"):
+        first_order(torch.zeros(3, 3))
+    with pytest.raises(ValueError, match=r"operator must be square; got \(3, 2\)"):
+        first_order(torch.zeros(3, 2))
+
+
+@pytest.mark.bad_input
+def test_networks_that_cannot_be_trained_are_refused():
+    drawn = draw_networks([6, 5, K], n_runs=2, generator=seeded())
+    inputs, labels = random(2, 9, 6), torch.arange(18).reshape(2, 9) % K
+    good = {"feature_decay": torch.zeros(2), "head_decay": torch.zeros(2), "learning_rate": 0.1, "n_steps": 3}
+    with pytest.raises(ValueError, match="the number of widths must be at least 3; got 2"):
+        draw_networks([6, K], n_runs=1)
+    with pytest.raises(
+        ValueError, match="loss must be one of 'squares', 'cross_entropy'; got 'square'; did you"
+    ):
+        train_networks(drawn, inputs, labels, loss="square", **good)
+    with pytest.raises(ValueError, match="head_decay must not be negative; got -1"):
+        train_networks(drawn, inputs, labels, **good | {"head_decay": tensor([0.0, -1.0])})
+    with pytest.raises(ValueError, match=r"feature_decay must be one number a network, 2; got shape \(3,\)"):
+        train_networks(drawn, inputs, labels, **good | {"feature_decay": torch.zeros(3)})
+    with pytest.raises(ValueError, match=r"labels must be \(2, 9\); got \(9,\)"):
+        train_networks(drawn, inputs, labels[0], **good)
+    with pytest.raises(ValueError, match=r"inputs must have 6 columns; got shape \(2, 9, 4\)"):
+        features_of(drawn, inputs[:, :, :4])
+    with pytest.raises(
+        FloatingPointError, match="training diverged; learning_rate must be smaller than 1000"
+    ):
+        train_networks(drawn, inputs, labels, **good | {"learning_rate": 1000.0, "n_steps": 60})
+    with pytest.raises(ValueError, match="images must be one of 'digits', 'mnist', 'cifar10'; got 'digit'"):
+        experiment.draw_images("digit", 3, seeded())
+    with pytest.raises(ValueError, match="per_class must be at most 174 for digits; got 500"):
+        experiment.draw_images("digits", 500, seeded())
+    with pytest.raises(ValueError, match="labels must be the same for all networks"):
+        experiment.collapse_of(inputs, tensor([[0] * 9, [1] * 9]))

@@ -21,6 +21,7 @@ from regularity.theory.neural_collapse.method import (
     perturbation_operator,
 )
 from regularity.theory.neural_collapse.problems import Networks, draw_networks, features_of, train_networks
+from regularity.theory.neural_collapse.rivals import minimise_by_lbfgs
 
 __all__ = [
     "Collapse",
@@ -36,6 +37,7 @@ __all__ = [
     "features_of",
     "first_order",
     "minimise",
+    "minimise_by_lbfgs",
     "near_collapse_response",
     "neural_collapse_metrics",
     "objective",

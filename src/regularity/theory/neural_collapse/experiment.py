@@ -1,35 +1,36 @@
 """The chapter's runs: real images in the model, inputs near collapse, networks by depth and by weight decay."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
-from sklearn.datasets import load_digits
 from torch import Generator, Tensor
 
-from regularity.data import load_cifar, load_mnist
+from regularity.data import load_cifar, load_digits, load_mnist
 from regularity.foundations.choices import choose
+from regularity.foundations.randomness import Stream
 from regularity.theory.neural_collapse.method import (
     Collapse,
     FeatureModel,
     collapsed_minimiser,
+    first_order,
     minimise,
+    near_collapse_response,
     neural_collapse_metrics,
+    one_hot_targets,
     perturbation_operator,
 )
 from regularity.theory.neural_collapse.problems import Networks, draw_networks, features_of, train_networks
 
-Stream = Callable[..., Generator]
-
 # --- Images -------------------------------------------------------------------------------------------------------
 
 
-def _digits() -> tuple[Tensor, Tensor]:
-    images, labels = load_digits(return_X_y=True)
-    return torch.as_tensor(images).float() / 16, torch.as_tensor(labels)
-
-
-SETS = {"digits": _digits, "mnist": lambda: load_mnist("train"), "cifar10": lambda: load_cifar(10, "train")}
+SETS = {
+    "digits": load_digits,
+    "mnist": lambda: load_mnist("train"),
+    "cifar10": lambda: load_cifar(10, "train"),
+}
 
 
 def draw_images(
@@ -47,6 +48,14 @@ def draw_images(
     return (images[chosen] - images[chosen].mean(dim=0)).to(device), labels[chosen].to(device)
 
 
+def draw_sets(
+    name: str, n_sets: int, per_class: int, stream: Stream, device: torch.device | str = "cpu"
+) -> tuple[Float[Tensor, "r n d"], Int[Tensor, "r n"]]:
+    """Draw images for each of several networks."""
+    sets = [draw_images(name, per_class, stream("images", number), device) for number in range(n_sets)]
+    return torch.stack([images for images, _ in sets]), torch.stack([labels for _, labels in sets])
+
+
 def random_features(images: Float[Tensor, "n d"], generator: Generator) -> Float[Tensor, "n d"]:
     """A layer of as many ReLUs as pixels, with Gaussian weights of variance 2/d, in double precision."""
     d = images.shape[1]
@@ -57,43 +66,71 @@ def random_features(images: Float[Tensor, "n d"], generator: Generator) -> Float
 # --- The model ----------------------------------------------------------------------------------------------------
 
 
-def nc1_of_minimisers(
+def ratios_of_minimisers(
     inputs: Tensor, labels: Tensor, model: FeatureModel, betas: list[float]
 ) -> Float[Tensor, " b"]:
-    """NC1 (by traces) of the features that minimise the model, for each price of leaving the inputs."""
-    found = [
-        minimise(inputs, labels, FeatureModel(model.lambda_w, model.lambda_h, beta)).features
-        for beta in betas
-    ]
+    """Scatter ratio of the features that minimise the model, for each price of leaving the inputs."""
+    found = [minimise(inputs, labels, replace(model, beta=beta)).features for beta in betas]
     return neural_collapse_metrics(torch.stack(found), labels).nc1_trace
 
 
-def nc1_of_layers(inputs: Tensor, labels: Tensor, model: FeatureModel, n_layers: int) -> Float[Tensor, " l"]:
-    """NC1 (by traces) when the minimiser of one layer is the input of the next; the first is that of the inputs."""
+def ratios_of_layers(
+    inputs: Tensor, labels: Tensor, model: FeatureModel, n_layers: int
+) -> Float[Tensor, " l"]:
+    """Scatter ratio when the minimiser of one layer is the input of the next; the first is that of the inputs."""
     layers = [inputs]
     for _ in range(n_layers):
         layers.append(minimise(layers[-1], labels, model).features)
     return neural_collapse_metrics(torch.stack(layers), labels).nc1_trace
 
 
+@dataclass(frozen=True)
+class Scatters:
+    """Along a path: the scatter ratio, and both traces with the shrinking by λ_H taken out."""
+
+    ratio: Float[Tensor, " t"]
+    within: Float[Tensor, " t"]
+    between: Float[Tensor, " t"]
+
+    def worst_step(self) -> float:
+        """Largest step, in logarithms, of what must fall, and of what must rise with the sign turned."""
+        steps = (part.log().diff() for part in (self.ratio, self.within, 1 / self.between))
+        return max(step.max().item() for step in steps)
+
+    def ratio_share(self) -> float:
+        """Last ratio over the first."""
+        return (self.ratio[-1] / self.ratio[0]).item()
+
+
+def scatters(
+    path: Float[Tensor, "t n d"], labels: Int[Tensor, " n"], lambda_h: float, times: Float[Tensor, " t"]
+) -> Scatters:
+    """Measure a central path; exp(2 λ_H t) is taken out of both traces."""
+    ratio = neural_collapse_metrics(path, labels).nc1_trace
+    targets = one_hot_targets(labels, len(labels)).to(path)
+    means = targets.T @ path * (targets.shape[1] / len(labels))
+    between = (means - means.mean(dim=1, keepdim=True)).square().sum(dim=(1, 2)) / targets.shape[1]
+    growth = torch.exp(2 * lambda_h * times.to(path))
+    return Scatters(ratio, growth * ratio * between, growth * between)
+
+
 def doubling_effects(
     inputs: Callable[[FeatureModel], Tensor], labels: Tensor, model: FeatureModel
 ) -> dict[str, float]:
-    """β times what doubling each price adds to log(NC1 out/NC1 in), by numerical minimisers."""
+    """What doubling each price adds to log(scatter ratio out/scatter ratio in), by numerical minimisers."""
 
-    def fall(lambda_w: float, lambda_h: float) -> float:
-        changed = FeatureModel(lambda_w, lambda_h, model.beta)
+    def fall(changed: FeatureModel) -> float:
         start = inputs(changed)
         both = torch.stack([start, minimise(start, labels, changed, tolerance=1e-13).features])
         before, after = neural_collapse_metrics(both, labels).nc1_trace
         return (after / before).log().item()
 
-    base = fall(model.lambda_w, model.lambda_h)
+    base = fall(model)
     doubled = {
-        "λ_H": fall(model.lambda_w, 2 * model.lambda_h),
-        "λ_W": fall(2 * model.lambda_w, model.lambda_h),
+        "λ_H": replace(model, lambda_h=2 * model.lambda_h),
+        "λ_W": replace(model, lambda_w=2 * model.lambda_w),
     }
-    return {name: model.beta * (value - base) for name, value in doubled.items()}
+    return {name: fall(changed) - base for name, changed in doubled.items()}
 
 
 class NearCollapse:
@@ -110,13 +147,22 @@ class NearCollapse:
         base = collapsed_minimiser(self.basis, self.labels, model).features
         return base + size * base.square().mean().sqrt() * self.change
 
-    def blocks(self, model: FeatureModel) -> Float[Tensor, "k k m m"]:
-        """Theorem 4.1's operator at the collapsed minimiser, cut into blocks of classes."""
+    def first_order_blocks(self, model: FeatureModel) -> Float[Tensor, "k k m m"]:
+        """Operator of Theorem 4.1 at the collapsed minimiser, to first order in 1/β, in blocks of classes."""
         base = collapsed_minimiser(self.basis, self.labels, model)
-        operator = perturbation_operator(base.features, base.head, self.labels, model)
+        operator = first_order(perturbation_operator(base.features, base.head, self.labels, model))
         k = len(self.basis)
         m = len(operator) // k
         return operator.reshape(k, m, k, m).permute(0, 2, 1, 3)
+
+    def error_of_response(self, model: FeatureModel, size: float) -> float:
+        """Relative error of the closed form, for changes of this size, against the minimiser found by turns."""
+        base = collapsed_minimiser(self.basis, self.labels, model).features
+        change = self.inputs(model, size) - base
+        found = minimise(base + change, self.labels, model, tolerance=1e-14).features - base
+        return (
+            (found - near_collapse_response(change, self.basis, self.labels, model)).norm() / found.norm()
+        ).item()
 
 
 # --- Networks -----------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def neural_collapse_metrics(features: Float[Tensor, "*runs n d"], labels: Int[Te
     within = features - targets @ means
     centred = means - means.mean(dim=-2, keepdim=True)
     scatter, spread = within.square().sum(dim=(-2, -1)) / n, centred.square().sum(dim=(-2, -1)) / k
-    size = means.square().sum(dim=(-2, -1)) / k
+    size = features.square().sum(dim=(-2, -1)) / n
     if not bool((spread > 1e-24 * size).all()):
         raise ValueError("features must have class means that differ; got means that all agree")
     covariance = within.mT @ within / n
@@ -159,6 +159,25 @@ def objective(
     model: FeatureModel,
 ) -> Float[Tensor, ""]:
     """Squared error, price of the weights, price of the features, price of leaving the inputs."""
+    parts = as_floats(features=features, head=head, inputs=inputs, targets=targets)
+    shapes = [tuple(part.shape) for part in parts]
+    if len(shapes[0]) != 2 or shapes != [
+        shapes[0],
+        (shapes[3][-1], shapes[0][1]),
+        shapes[0],
+        (shapes[0][0], shapes[3][-1]),
+    ]:
+        raise ValueError(
+            f"features, head, inputs, targets must be (n, d), (k, d), (n, d), (n, k); got {shapes}"
+        )
+    for name, part in zip(("features", "head", "inputs", "targets"), parts, strict=True):
+        check_squares(name, part)
+    return _objective(*parts, model)
+
+
+def _objective(
+    features: Tensor, head: Tensor, inputs: Tensor, targets: Tensor, model: FeatureModel
+) -> Tensor:
     n, k = targets.shape
     errors = (features @ head.T - targets).square().sum()
     price = model.lambda_h * features.square().sum() + model.beta * (features - inputs).square().sum()
@@ -180,7 +199,9 @@ def minimise(
     tolerance: float = 1e-12,
     max_sweeps: int = 20_000,
 ) -> Minimiser:
-    """Minimise the model from its inputs, in head and features by turns, each exactly.
+    """Minimise the model from its inputs, in features and head by turns, each exactly.
+
+    Where the turns are slow Anderson's acceleration extrapolates them, as long as the objective falls.
 
     Parameters
     ----------
@@ -191,7 +212,7 @@ def minimise(
     model
         Its prices; `lambda_h` + `beta` must be positive.
     tolerance
-        Largest change of a feature in the last sweep, relative to the largest feature.
+        Largest change of an entry of the head in the last turn, relative to the largest entry that any had.
     max_sweeps
         After which to give up.
 
@@ -211,17 +232,42 @@ def minimise(
     check_positive("tolerance", tolerance)
     check_at_least("max_sweeps", max_sweeps, 1)
     check_positive("lambda_h + beta of model", model.lambda_h + model.beta)
-    features, identity = inputs, torch.eye(inputs.shape[1]).to(inputs)
+    head, heads, turned = _best_head(inputs, targets, model.lambda_w), [], []
+    least, shortest, scale = torch.inf, torch.inf, 0.0
     for sweep in range(1, max_sweeps + 1):
-        head = _best_head(features, targets, model.lambda_w)
-        curvature = head.T @ head + (model.lambda_h + model.beta) * identity
-        before, features = (
-            features,
-            torch.linalg.solve(curvature, head.T @ targets.T + model.beta * inputs.T).T,
-        )
-        if (features - before).abs().max() <= tolerance * before.abs().max():
-            return Minimiser(features, _best_head(features, targets, model.lambda_w), sweep)
-    raise FloatingPointError(f"features still move after {max_sweeps} sweeps; raise max_sweeps or tolerance")
+        features = _best_features(head, inputs, targets, model)
+        value = _objective(features, head, inputs, targets, model).item()
+        if value > least * (1 + 1e-14):  # the extrapolation went wrong: back to where turns alone had led
+            head, heads, turned, least, shortest = turned[-1], [], [], torch.inf, torch.inf
+            continue
+        least = value
+        heads.append(head)
+        turned.append(_best_head(features, targets, model.lambda_w))
+        step, scale = (turned[-1] - head).abs().max().item(), max(scale, head.abs().max().item())
+        if step <= tolerance * scale:
+            return Minimiser(_best_features(turned[-1], inputs, targets, model), turned[-1], sweep)
+        n_kept = (
+            10 if step < shortest else 1
+        )  # steps that grow leave a saddle, to which extrapolation would return
+        heads, turned, shortest = heads[-n_kept:], turned[-n_kept:], step
+        head = _extrapolate(heads, turned)
+    raise FloatingPointError(f"heads still move after {max_sweeps} sweeps; raise max_sweeps or tolerance")
+
+
+def _best_features(head: Tensor, inputs: Tensor, targets: Tensor, model: FeatureModel) -> Tensor:
+    """The features that minimise the model for this head."""
+    curvature = head.T @ head + (model.lambda_h + model.beta) * torch.eye(head.shape[1]).to(head)
+    return torch.linalg.solve(curvature, (targets @ head + model.beta * inputs).T).T
+
+
+def _extrapolate(heads: list[Tensor], turned: list[Tensor]) -> Tensor:
+    """Anderson's acceleration: combine the last turns so that, were the map linear, their steps would cancel."""
+    if len(heads) == 1:
+        return turned[0]
+    after = torch.stack(turned).flatten(1)
+    steps = after - torch.stack(heads).flatten(1)
+    weights = torch.linalg.pinv(steps.diff(dim=0).T, rtol=1e-10) @ steps[-1]
+    return (after[-1] - weights @ after.diff(dim=0)).reshape(turned[-1].shape)
 
 
 # --- The central path --------------------------------------------------------------------------------------------
@@ -234,7 +280,12 @@ def _velocity(features: Tensor, targets: Tensor, model: FeatureModel) -> Tensor:
 
 
 def central_path(
-    inputs: Float[Tensor, "n d"], labels: Int[Tensor, " n"], model: FeatureModel, times: Float[Tensor, " t"]
+    inputs: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    model: FeatureModel,
+    times: Float[Tensor, " t"],
+    *,
+    max_evaluations: int = 20_000,
 ) -> Float[Tensor, "t n d"]:
     """Follow dH/dt = −n ∇L(H) from the inputs, where L(H) is the least over heads of the model without `beta`.
 
@@ -248,6 +299,8 @@ def central_path(
         Its prices; `beta` plays no part.
     times
         Increasing, not negative.
+    max_evaluations
+        Of the gradient, after which to give up.
 
     Returns
     -------
@@ -256,7 +309,8 @@ def central_path(
     Raises
     ------
     ValueError
-        If classes are not equally large, `times` do not increase, or a number is not finite or too large.
+        If classes are not equally large, `times` do not increase or take too many evaluations, or a number is not
+        finite or too large.
     """
     inputs, targets = _as_rows("inputs", inputs, labels)
     (times,) = as_floats(times=times)
@@ -265,7 +319,11 @@ def central_path(
         raise ValueError(f"times must be a row of increasing numbers; got {times.tolist()}")
     check_squares("times", times)
 
+    budget = iter(range(max_evaluations))
+
     def derivative(_: float, flat: np.ndarray) -> np.ndarray:
+        if next(budget, None) is None:
+            raise ValueError(f"times reach too far for these inputs: over {max_evaluations} evaluations")
         features = torch.from_numpy(flat).to(inputs.device).reshape(inputs.shape)
         return _velocity(features, targets, model).flatten().cpu().numpy()
 
@@ -413,7 +471,7 @@ def perturbation_operator(
 
     def loss(flat: Tensor) -> Tensor:
         moved, weights = flat.split([n * d, k * d])
-        return objective(moved.reshape(n, d), weights.reshape(k, d), features, targets, model)
+        return _objective(moved.reshape(n, d), weights.reshape(k, d), features, targets, model)
 
     point = torch.cat([features.flatten(), head.double().flatten()])
     hessian = torch.func.hessian(loss)(point)
