@@ -28,10 +28,10 @@
 # | read for this chapter | the abstract, the official code of the parts on flows, games and agents; the derivations are ours |
 #
 # A gradient step is one step of Euler's method along the *negative gradient flow* $\dot\theta = -\nabla E$, and Euler's
-# method errs. The thesis calls the error *discretisation drift* and treats it as a fact about training rather than as
-# an accident. There is another flow that the steps follow more closely, and it contains the learning rate $\eta$. It
-# says that a finite step penalises the gradient's norm, that the loss may rise once a curvature exceeds $2/\eta$, and
-# that two players who move at the same time each make the other's gradient larger.
+# method errs. The thesis calls the error *discretisation drift* and treats it as a fact about training, not as an
+# accident: another flow, which contains the learning rate $\eta$, follows the steps more closely. It says that a finite
+# step penalises the gradient's norm, that the loss may rise once a curvature exceeds $2/\eta$, and that two players who
+# move at the same time each make the other's gradient larger.
 #
 # What can be predicted can be corrected. A learning rate follows from the drift with nothing to tune, and ends at
 # {glue:text}`adjusted` times the loss of the best of a sweep; a penalty with a known coefficient takes the harmful term
@@ -126,10 +126,10 @@ double = {"dtype": torch.float64, "device": session.device}
 lab.show(drift.modified_flow)
 
 # %% [markdown]
-# For one step there is a second way to spend $v_1$. Freeze one of the two gradients at the point $\theta'$ where the
-# step starts, and go down $E(\theta) + \tfrac{\eta}{2}\, g(\theta)^\top g(\theta')$. The error is of the same order
-# ({func}`~regularity.dynamics.discretisation_drift.frozen_flow`), and the frozen form is a loss even where, as in a
-# game, the drift is no gradient of anything.
+# For one step one may freeze one of the two gradients at its start $\theta'$, and go down
+# $E(\theta) + \tfrac{\eta}{2}\, g(\theta)^\top g(\theta')$: an error of the same order
+# ({func}`~regularity.dynamics.discretisation_drift.frozen_flow`), and a loss even where, as in a game, the drift is no
+# gradient of anything.
 #
 # ### The principal flow
 #
@@ -162,8 +162,7 @@ lab.show(drift.principal_coefficient, drift.principal_flow)
 #
 # negative as long as no curvature exceeds $2/\eta$, and positive when enough of the gradient lies where one does. A
 # network has too many eigenvectors to compute. But $g^\top F(H)\, g$ is what Lanczos' method, started at $g$,
-# approximates by a Gauss quadrature. A few Hessian-vector products give the rate, and the largest curvature comes with
-# it.
+# approximates by a Gauss quadrature: a few Hessian-vector products give the rate, and the largest curvature with it.
 
 # %%
 lab.show(experiment.loss_rate)
@@ -245,13 +244,13 @@ lab.table(pd.DataFrame(drift.SCALINGS, index=drift.Scaling._fields).T)
 # %% [markdown]
 # ```{admonition} What differs from the papers and their code
 # The paper on games lets each player have a time of its own, $\alpha\eta$ for one and $\beta\eta$ for the other, so
-# that in each player's drift both terms carry that player's rate. That describes one round. With one time for both, as
-# here, the interaction carries the *other* player's rate, and the flow may be followed for many rounds; with equal
-# rates the two agree. In the official notebooks on the principal flow and on games we compared formulas only, and one
-# stability matrix of theirs has $+\varepsilon_2$ where the Jacobian has $-\varepsilon_2$. DAL's cut at 5 is theirs; in
-# our runs power 1 stays below it. Agents: theirs are C51 and DQN on Atari and MinAtar with $\varepsilon$ near
-# $3\cdot10^{-4}$; ours balances a pole, with squared errors of values of up to a hundred, whose gradients are that much
-# larger, and so is the $\varepsilon$ that matters.
+# that both terms of a player's drift carry that player's rate, and divides a rate among several updates a round. That
+# describes one round. With one time for both, as here, the interaction carries the *other* player's rate, and the flow
+# may be followed for many rounds; with equal rates the two agree. One stability matrix in the official notebooks has
+# $+\varepsilon_2$ where the Jacobian has $-\varepsilon_2$. DAL's cut at 5 is theirs; in our runs power 1 stays below it.
+# Their agents are C51 and DQN on Atari and MinAtar with $\varepsilon$ near $3\cdot10^{-4}$; ours balances a pole, with
+# values of up to a hundred. The gradients of their squared errors are that much larger, and so is the $\varepsilon$ that
+# matters.
 # ```
 #
 # ## The experiment
@@ -378,9 +377,10 @@ lab.glue("flows", fig)
 # ### The edge of stability
 #
 # {glue:text}`edge-images` digits, a tanh network, half the squared error, full-batch gradient descent. As training
-# proceeds, the curvature grows until $\eta\lambda_1$ is 2, and hovers there {cite:p}`cohen2021gradient`. The gradient
-# flow says that the loss falls at every step, and so does IGR. The sign of {eq}`drift-rate`, from eight Hessian-vector
-# products, is compared with what the next step does.
+# proceeds, the curvature grows until $\eta\lambda_1$ is 2, and hovers there {cite:p}`cohen2021gradient`. (What the noise
+# of batches makes of that edge is the subject of {doc}`dynamical_stability`.) The gradient flow says that the loss falls
+# at every step, and so does IGR. The sign of {eq}`drift-rate`, from eight Hessian-vector products, is compared with what
+# the next step does.
 
 # %%
 all_images, all_labels = (
@@ -522,18 +522,16 @@ lab.glue("rates", fig)
 # power ½ (dashed) no longer trains.
 # ```
 #
-# DAL with power 1 ends at {glue:text}`adjusted` times the loss of the best fixed rate, {glue:text}`best-rate`; the next
-# larger rate of the sweep fails. It needs no sweep, and it is not the best of one. The rule of one and a half is met
-# narrowly here, and was set against a sweep that jumped over the best rate; most of the fresh seeds of the ledger end
-# above it. Power ½ ends at {glue:text}`bold` times the best fixed rate's loss, here where $\lVert H\hat g\rVert$ is of
-# the order of one and little boldness is called for. In the other unit that is {glue:text}`unit` times as large. Power
-# 1 trains as before; power ½ ends at {glue:text}`broken` times its first loss. It *has* a hyperparameter after all: the
-# unit.
+# The best fixed rate is {glue:text}`best-rate`, and the next larger one of the sweep fails. DAL with power 1 ends at
+# {glue:text}`adjusted` times the loss of the best. It needs no sweep, and it is not the best of one. The rule of one and
+# a half is met narrowly here, and was set against a sweep that jumped over the best rate; most of the fresh seeds of the
+# ledger end above it. Power ½ ends at {glue:text}`bold` times the best fixed rate's loss, as long as $\lVert H\hat g\rVert$ is of
+# the order of one. In the other unit that is {glue:text}`unit` times as large. Power 1 trains as before; power ½ ends
+# at {glue:text}`broken` times its first loss. It *has* a hyperparameter after all: the unit.
 #
-# There is a last sentence in the thesis' longer abstract: "optimisation can also affect smoothness", drift being an
-# implicit regulariser of it. Smoothness is measured by *geometric complexity*, the mean squared norm of the network's
-# derivative in its inputs {cite:p}`dherin2022why`. So we stop the runs at two rates where they first meet a training
-# loss of one tenth, and compare.
+# "Optimisation can also affect smoothness", says the thesis' longer abstract, drift being an implicit regulariser of
+# it. Its measure is *geometric complexity*, the mean squared norm of the network's derivative in its inputs
+# {cite:p}`dherin2022why`, compared where runs at two rates first meet a training loss of one tenth.
 
 # %%
 met = descend_fixed([0.3, 1.0], target=0.1)
@@ -585,9 +583,8 @@ lab.glue("gan-cancelled", gan_growth[1.0], ".3f")
 # %% [markdown]
 # The plain flow contracts whatever the players do. Simultaneous steps expand, alternating ones contract, and the flows
 # with drift say so. In the GAN the distance from the solution grows to {glue:text}`gan-plain` times its start in
-# {glue:text}`gan-rounds` rounds of simultaneous play; with the interaction drift cancelled, at the coefficient that
-# {eq}`drift-cancel` says, it ends at {glue:text}`gan-cancelled`. The circle is what the flow itself does here: the
-# drift is gone, and no damping was put in.
+# {glue:text}`gan-rounds` rounds of simultaneous play; with {eq}`drift-cancel` it ends at {glue:text}`gan-cancelled`.
+# The circle is what the flow itself does here: the drift is gone, and no damping was put in.
 #
 # ### Smoothness: classifiers
 #

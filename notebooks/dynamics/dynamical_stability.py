@@ -27,12 +27,11 @@
 # | by what | the learning rate of SGD, through the minima that its noise makes unstable |
 # | for whom | whoever sets a learning rate and a batch size, and wonders why a large one generalises |
 #
-# Stand exactly on a perfect fit, and neither gradient descent (GD) nor SGD moves. Stand beside it, and it matters how
-# the loss curves. GD with learning rate $\eta$ is thrown out where the *largest* eigenvalue of the Hessian is above
-# $2/\eta$. SGD sees one sample at a time. It is kicked in all directions that any sample has, the kicks add up, and
-# what must stay below $2/\eta$ is the *sum* of the eigenvalues. In high dimension that is another matter altogether.
-# For two kinds of network the sum is a norm in disguise, so a learning rate is a penalty: the larger, the smaller the
-# network that survives.
+# Stand exactly on a perfect fit, and neither gradient descent (GD) nor SGD moves. Stand beside it, and GD with learning
+# rate $\eta$ is thrown out where the *largest* eigenvalue of the Hessian is above $2/\eta$. SGD sees one sample at a
+# time. It is kicked in all directions that any sample has, the kicks add up, and what must stay below $2/\eta$ is the
+# *sum* of the eigenvalues. For two kinds of network that sum is a norm in disguise, so a learning rate is a penalty: the
+# larger, the smaller the network that survives.
 #
 # On a sparse regression with {glue:text}`n-inputs` inputs and {glue:text}`n-samples` samples the minima of SGD obey
 # that bound at every rate, those of GD exceed it by a factor of up to {glue:text}`gd-excess`. At rates that
@@ -147,7 +146,8 @@ lab.show(stability.second_moment_step)
 #
 # For a general batch the same argument gives $2B/\eta$. When is the trace the whole truth? If all $\|g_i\|$ are
 # equal, $\mathcal{T}(P) = P + \eta(\eta \operatorname{Tr} H - 2)H$ for $B = 1$, and SGD is stable *if and only if*
-# $\eta\operatorname{Tr} H \le 2$. If they differ, a few long gradients decide, and stability is lost before.
+# $\eta\operatorname{Tr} H \le 2$, which is {eq}`sgd-edge`. If they differ, a few long gradients decide, and stability is
+# lost before.
 #
 # The exact threshold needs no search. Write $\mathcal{T} = I - \eta\mathcal{A} + \eta^2\mathcal{C}$ with
 # $\mathcal{A}(M) = HM + MH$. No eigenvalue is above one exactly when $\eta\,\mathcal{C} \preceq \mathcal{A}$, so that
@@ -222,8 +222,7 @@ lab.show(stability.descend)
 #
 # ### Thresholds, exactly
 #
-# {glue:text}`n-designs` linear models with 12 random samples in 5 dimensions. Their critical rates at several batch
-# sizes are computed twice over: with samples as they are, and scaled to length one
+# {glue:text}`n-designs` linear models with 12 random samples in 5 dimensions, as they are and scaled to length one
 # ({numref}`fig-dynamical-stability-thresholds`, left). One sample a step, and equal lengths: the trace decides. All
 # samples: the largest eigenvalue. Between them the threshold rises with the batch. With unequal lengths it begins at
 # {glue:text}`unequal` of $2/\operatorname{Tr} H$.
@@ -458,9 +457,8 @@ lab.glue("n-relu-inputs", n_relu_inputs, "d")
 # ### How near the edge?
 #
 # For every run at a minimum, the trace as a share of its bound, and the learning rate as a share of that minimum's
-# exact critical rate. Stability asks for at most one. In the diagonal network the gradients of different samples are
-# nearly of one length, and the two shares nearly agree. In the ReLU network they are not, and the exact one is the
-# sharper.
+# exact critical rate. Stability asks for at most one. The two nearly agree in the diagonal network, where the gradients
+# of different samples are nearly of one length. In the ReLU network they are not, and the exact share is the sharper.
 
 # %%
 exact_shares, rows = {}, {}
@@ -488,10 +486,9 @@ lab.glue("n-minima", n_minima, "d")
 
 # %% [markdown]
 # The smallest rates are not held back by stability; the next ones stop at the edge. In the diagonal network larger
-# ones end well inside. There stability allows much more than SGD keeps: on its way, long before the residuals are
-# small, the noise of large steps has already driven the weights down. Nothing in {eq}`dynamical-stability-trace`
-# explains that part. The bound by the trace holds in all of the {glue:text}`n-minima` runs; {glue:text}`beyond-exact`
-# lie a little beyond the exact threshold, of which more below.
+# ones end well inside: on the way, long before the residuals are small, the noise of large steps has already driven the
+# weights down. Nothing in {eq}`dynamical-stability-trace` explains that part. The bound by the trace holds in all of the
+# {glue:text}`n-minima` runs; {glue:text}`beyond-exact` lie a little beyond the exact threshold, of which more below.
 #
 # ```{glue:figure} thresholds
 # :name: fig-dynamical-stability-thresholds
@@ -585,9 +582,9 @@ lab.glue("spread-trace", spread["trace", "SGD"])
 
 # %% [markdown]
 # At the rate that validation picks for SGD, GD is stable at fits whose error is {glue:text}`spread-error` times that of
-# predicting zero. At its own rate, near the largest at which it survives, it still passes errors of
-# {glue:text}`spread-error-own`. That it mostly ends elsewhere is the merit of its start and its path, not of stability.
-# The same walk under the bound by the trace, at the rate of SGD, ends at an error of {glue:text}`spread-trace`.
+# predicting zero; at its own, near the largest at which it survives, it still passes errors of
+# {glue:text}`spread-error-own`. That it mostly ends elsewhere is the merit of its start and its path. Under the bound by
+# the trace, at the rate of SGD, the walk ends at an error of {glue:text}`spread-trace`.
 #
 # ## The claims
 #
@@ -781,8 +778,7 @@ lab.show_claims(claims)
 # Stability in the mean square is a statement about a mean, and the mean belongs to few. Take a linear model with
 # twelve samples in two dimensions, one of them four times as long as the others, and let SGD begin at a distance of
 # one, {glue:text}`n-runs` times, with a rate {glue:text}`beyond` times $2/\operatorname{Tr} H$. The mean squared
-# distance grows, as the operator says it must. The median run *converges*
-# ({numref}`fig-dynamical-stability-typical`).
+# distance grows, as it must. The median run *converges* ({numref}`fig-dynamical-stability-typical`).
 
 # %% tags=["hide-input"]
 jacobian = experiment.model_with_a_long_sample(session.stream("model"), factor=4.0)
@@ -830,9 +826,9 @@ lab.glue("typical", fig)
 # ```
 #
 # A typical run multiplies its distance by random factors, and the mean of their *logarithms* decides. The mean square
-# grows from {glue:text}`crossing-mean` times the bound on. The typical run converges at the bound, and up to
-# {glue:text}`crossing-typical` times it: the long sample comes once in twelve steps, and throws it back by less than the
-# others gained. So SGD may well stay at a minimum that {eq}`dynamical-stability-trace` forbids; the inequality binds
+# grows from {glue:text}`crossing-mean` times the bound on. The typical run, which soon after grows a little as well,
+# converges at the bound, and up to {glue:text}`crossing-typical` times it: the long sample comes once in twelve steps,
+# and throws it back by less than the others gained. So SGD may well stay at a minimum that {eq}`dynamical-stability-trace` forbids; the inequality binds
 # those who ask for stability in the mean. Where all gradients are of one length, $\eta\|g_i\|^2 > 2$ holds for all of
 # them together, every step expands, and mean and typical run hardly part. In the diagonal network, with its many
 # inputs, this is nearly so. In the ReLU network it is less so, and a run may end a little beyond the exact threshold.
