@@ -32,7 +32,7 @@ MAY_IMPORT = {  # besides third-party libraries, and a method its own part
     "lab": {"lab", "foundations"},
     "press": {"press", "lab"},
     "method": {"foundations"},
-    "experiment": {"foundations", "data"},  # what the notebook would otherwise hold, and what a method is tried on
+    "experiment": {"foundations", "data"},  # and problems: what a notebook would otherwise hold
     "chapter": {"foundations", "data", "lab"},
     "page": {"foundations", "lab"},
 }
