@@ -319,7 +319,7 @@ def test_error_ratios_are_errors_by_quadrature():
 def test_noise_of_independent_points_has_mean_one_and_of_sets_less():
     problem = volume.approximate("kink", 4)
     independent = volume.independent_sampling(problem.space, 10, 4000, generator=seeded())
-    repeated = experiment.repeated_dpp(problem.space, 10, 4000, generator=seeded(1))
+    repeated = experiment.repeated(problem.space, 10, 4000, generator=seeded(1))
     assert experiment.noise_shares(problem, independent).mean().item() == pytest.approx(1, abs=0.05)
     assert experiment.noise_shares(problem, repeated).mean().item() < 0.9
 
@@ -334,13 +334,38 @@ def test_sweeps_and_sizes_of_known_designs():
         scale = torch.full((n_draws, 1), 1.0 if n_points >= 18 else 0.1)
         return volume.Sample(sample.points, sample.features, sample.weights * scale)
 
-    shares, at = experiment.half_stable_sizes(problem.space, design, [2, 4, 6], 20, seeded_streams, 0.9)
-    assert shares.tolist() == [0, 0, 1]
-    torch.testing.assert_close(at, torch.full((10,), 5.0, dtype=torch.float64))
+    for multiples, shares, at in (
+        ([2, 4, 6], [0, 0, 1], 5.0),
+        ([6, 8], [1, 1], 6.0),
+        ([2, 4], [0, 0], math.nan),
+    ):
+        found = experiment.half_stable_multiple(problem.space, design, multiples, 20, seeded_streams, 0.9)
+        assert found[0].tolist() == shares
+        torch.testing.assert_close(found[1], torch.full((10,), at, dtype=torch.float64), equal_nan=True)
     found = experiment.sweep(problem, {"gauss": design}, [2, 20], 3, seeded_streams)["gauss"]
     assert found.sizes == [6, 60]
     assert found.ratios[:, 1].sub(1).abs().max() < 0.1
     assert (found.stability[:, 0] < 0.2).all()
+
+
+def test_growing_spaces_have_a_logarithm_s_number_of_points():
+    """Two calls of one generator: the same draws for both functions."""
+    sizes = []
+
+    def design(space, n_points, n_draws, *, generator):
+        sizes.append(n_points)
+        return volume.volume_sampling(space, n_points, n_draws, generator=generator)
+
+    device = torch.device("cpu")
+    ratios, stability = experiment.growing_spaces(
+        ["Runge", "kink"], [2, 5], 2.0, design, 4, seeded_streams, device
+    )
+    assert sizes == [4, 20]
+    for target, found in ratios.items():
+        problem = volume.approximate(target, 4)
+        sample = volume.volume_sampling(problem.space, 20, 4, generator=seeded())
+        torch.testing.assert_close(found[1], experiment.error_ratios(problem, sample))
+        torch.testing.assert_close(stability[1], sample.smallest_eigenvalue)
 
 
 def seeded_streams(*names):

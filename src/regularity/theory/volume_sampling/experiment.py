@@ -13,6 +13,7 @@ from sklearn.datasets import load_diabetes
 from torch import Generator, Tensor
 
 from regularity.foundations.polynomials import gauss_legendre, legendre_basis
+from regularity.foundations.randomness import Stream
 from regularity.theory.volume_sampling.method import (
     FeatureSpace,
     Sample,
@@ -22,17 +23,16 @@ from regularity.theory.volume_sampling.method import (
     volume_sampling,
     weighted_least_squares,
 )
-from regularity.theory.volume_sampling.problems import Problem, population_space
+from regularity.theory.volume_sampling.problems import Problem, approximate, population_space
 
-Stream = Callable[..., Generator]
 Design = Callable[..., Sample]
 
 
-def repeated_dpp(
-    space: FeatureSpace, n_points: int, n_draws: int, *, generator: Generator | None = None
+def repeated(
+    space: FeatureSpace, n_points: int, n_draws: int, *, multiple: int = 1, generator: Generator | None
 ) -> Sample:
-    """As many projection DPPs as fit."""
-    n_repetitions = n_points // space.n_features
+    """As many volume samples as fit, of a multiple of m points each: of m points, projection DPPs."""
+    n_repetitions = n_points // (multiple * space.n_features)
     return volume_sampling(space, n_points, n_draws, n_repetitions=n_repetitions, generator=generator)
 
 
@@ -40,7 +40,7 @@ DESIGNS: Mapping[str, Design] = {
     "independent, plain": partial(independent_sampling, reference="measure"),
     "independent, optimal": independent_sampling,
     "volume": volume_sampling,
-    "repeated DPP": repeated_dpp,
+    "repeated DPP": repeated,
 }
 
 
@@ -60,6 +60,13 @@ def noise_shares(problem: Problem, sample: Sample) -> Float[Tensor, " b"]:
     noise = ((sample.weights * residuals)[..., None] * sample.features).mean(dim=1).square().sum(dim=1)
     n, m = sample.features.shape[1:]
     return noise / (m / n * problem.best)
+
+
+def mean_squared_cosines(sample: Sample) -> Float[Tensor, " b"]:
+    """Of the angles between the features of two different points, over all pairs of each draw."""
+    n = sample.features.shape[1]
+    unit = torch.nn.functional.normalize(sample.features, dim=2)
+    return ((unit @ unit.mT).square().sum(dim=(1, 2)) - n) / (n * (n - 1))
 
 
 @dataclass(frozen=True)
@@ -87,18 +94,49 @@ def sweep(
     return found
 
 
-def half_stable_sizes(
+def half_stable_multiple(
     space: FeatureSpace, design: Design, multiples: list[int], n_draws: int, stream: Stream, delta: float
 ) -> tuple[Float[Tensor, " s"], Float[Tensor, " g"]]:
-    """Shares of draws with λ_min ≥ 1 − δ, and in ten groups the n/m at which half are, between the multiples."""
+    """Shares of draws with λ_min ≥ 1 − δ, and in ten groups of draws the n/m at which they first reach a half.
+
+    Between the multiples by linear interpolation; NaN where they never do.
+    """
     stable = []
     for multiple in multiples:
         sample = design(space, multiple * space.n_features, n_draws, generator=stream(multiple))
         stable.append((sample.smallest_eigenvalue >= 1 - delta).double().cpu())
     shares = torch.stack(stable, dim=1)
-    groups = shares.unflatten(0, (10, -1)).mean(dim=1).cummax(dim=1).values
-    at = [np.interp(0.5, group, multiples, left=math.nan, right=math.nan) for group in groups.numpy()]
-    return shares.mean(dim=0), torch.tensor(at)
+    reached = [_crossing(multiples, group.tolist()) for group in shares.unflatten(0, (10, -1)).mean(dim=1)]
+    return shares.mean(dim=0), torch.tensor(reached, dtype=torch.float64)
+
+
+def _crossing(multiples: list[int], shares: list[float]) -> float:
+    last = next((i for i, share in enumerate(shares) if share >= 0.5), None)
+    if not last:
+        return math.nan if last is None else float(multiples[0])
+    weight = (0.5 - shares[last - 1]) / (shares[last] - shares[last - 1])
+    return multiples[last - 1] + weight * (multiples[last] - multiples[last - 1])
+
+
+def growing_spaces(
+    targets: list[str],
+    dimensions: list[int],
+    factor: float,
+    design: Design,
+    n_draws: int,
+    stream: Stream,
+    device: torch.device,
+) -> tuple[dict[str, Float[Tensor, "k b"]], Float[Tensor, "k b"]]:
+    """Error ratios of each function and smallest eigenvalues with n = m⌈factor · log m⌉ points of one variable."""
+    ratios, stability = {target: [] for target in targets}, []
+    for m in dimensions:
+        problems = {target: approximate(target, m - 1, device) for target in targets}
+        space = problems[targets[0]].space
+        sample = design(space, m * math.ceil(factor * math.log(m)), n_draws, generator=stream(m))
+        stability.append(sample.smallest_eigenvalue.cpu())
+        for target, problem in problems.items():
+            ratios[target].append(error_ratios(problem, sample).cpu())
+    return {target: torch.stack(found) for target, found in ratios.items()}, torch.stack(stability)
 
 
 # --- Almost surely -------------------------------------------------------------------------------------------------
@@ -107,7 +145,10 @@ def half_stable_sizes(
 def minimax_error(problem: Problem, n_grid: int = 1000) -> float:
     """Least error in the supremum norm that the space allows, on a grid of one variable, by linear programming."""
     points = torch.cos(math.pi * torch.arange(n_grid + 1, dtype=torch.float64) / n_grid)[:, None]
-    features, values = problem.space.features(points).numpy(), problem.function(points).numpy()
+    points = points.to(problem.space.device)
+    features, values = (
+        part.cpu().numpy() for part in (problem.space.features(points), problem.function(points))
+    )
     slack = -np.ones((len(features), 1))
     rows = np.block([[features, slack], [-features, slack]])
     objective = np.eye(features.shape[1] + 1)[-1]
@@ -144,7 +185,9 @@ class SmoothFunctions:
 
 def sure_bounds(space: FeatureSpace, smooth: SmoothFunctions, delta: float) -> tuple[float, float]:
     """Bounds on error over best error for every stable draw: in the supremum norm, and in that of H."""
-    points = torch.cos(math.pi * torch.linspace(0, 1, 4001, dtype=torch.float64))[:, None]
+    points = torch.cos(math.pi * torch.linspace(0, 1, 4001, dtype=torch.float64, device=space.device))[
+        :, None
+    ]
     m = space.n_features
     weights = m / space.features(points).square().sum(dim=1)
     kernel = smooth.tail(points, m).square().sum(dim=1)

@@ -147,9 +147,7 @@ def projection_dpp(
         # so far. That share has the mean (m − j)/m under the Christoffel law.
         point = draw_by_rejection(n_draws, math.ceil(m / (m - j)), partial(propose, directions), device)
         new = space.features(point)[:, None]
-        new = (
-            new - (new @ directions.mT) @ directions
-        )  # little new is seldom drawn, so that one pass is enough
+        new = new - (new @ directions.mT) @ directions
         directions = torch.cat([directions, new / new.norm(dim=2, keepdim=True)], dim=1)
         chosen.append(point)
     return torch.stack(chosen, dim=1)
