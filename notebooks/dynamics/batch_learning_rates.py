@@ -34,12 +34,12 @@
 # the result. For SGD they should grow in proportion to the batch, until the noise is small beside $\lambda_1$, and for
 # Adam with its square root.
 #
-# On a small network the ends do move, by nearly $1/B$, and so do the rates. The largest with which SGD still trains
-# grows like $B^{p}$ with $p$ = {glue:text}`slope-sgd` up to batches of {glue:text}`linear-to`, and then levels off;
-# Adam's grows with $p$ = {glue:text}`slope-adam` over the same range. What fails is the size. Were the entries of the
-# noise independent, batches would move $\lambda_1$ by {glue:text}`share-additive` of what they do. The Hessians of
-# single images are not noise without structure: they have few directions, and share them. A second-order expansion,
-# which asks for their actual covariance, predicts {glue:text}`second` times the movement where it is farthest off.
+# On a small network the ends do move, by nearly $1/B$, and so do the rates. The largest with which SGD still trains grows
+# like $B^{p}$ with $p$ = {glue:text}`slope-sgd` up to batches of {glue:text}`linear-to`, and then levels off; Adam's grows
+# with $p$ = {glue:text}`slope-adam` over the same range. What fails is the size. Were the entries of the noise independent,
+# batches would move $\lambda_1$ by {glue:text}`share-additive` of what they do. The Hessians of single images are not noise
+# without structure: they have few directions, and share them. A second-order expansion, which asks for their actual
+# covariance, predicts {glue:text}`second` times the movement where it is farthest off.
 #
 # ```{verdicts}
 # ```
@@ -108,8 +108,7 @@ def streams(*purpose):
 
 
 # %% [markdown]
-# The data are scikit-learn's digits of 8 × 8 pixels. The network has one hidden layer of tanh units and no batch
-# normalisation, which would make the Hessian of a batch something else than a mean over its images.
+# The data are scikit-learn's digits of 8 × 8 pixels. The network has one hidden layer of tanh units.
 
 # %%
 parts = experiment.split_images(
@@ -744,8 +743,6 @@ lab.glue("worst-polyak", worst["momentum polyak, share 1"], ".2g")
 # regularity run batch_learning_rates -f gpu     # MNIST, a convolutional network, batches to 1,024
 # regularity run batch_learning_rates -f paper   # 32,768 images, batches to 2,048, 30 epochs
 # ```
-#
-# The paper trains VGG-16 and WideResNet-28-10 on CIFAR-100 for 300 epochs.
 #
 # ## Exercises
 #
