@@ -153,15 +153,17 @@ session = lab.begin(seed, device, n_threads)
 # f(H, W) + \frac{\beta}{2n}\lVert H - H_0\rVert^2 .
 # $$ (nc-held)
 #
-# For a given head this is a convex quadratic in the features, and the other way round. Taking turns is all that it
-# needs.
+# For a given head this is a convex quadratic in the features, and the other way round. So one takes turns. Where
+# features are held loosely turns are slow, and a known remedy, Anderson's acceleration, saves most of them.
 #
 # ```{admonition} Algorithm: features that minimise the model
 # Given inputs $H_0$, targets $Y$, prices $\lambda_W, \lambda_H, \beta$. Start from $H = H_0$.
 #
 # 1. **Head.** $W = Y^\top H\,(H^\top H + \tfrac nk\lambda_W I)^{-1}$, ridge regression on the features.
 # 2. **Features.** $H = (Y W + \beta H_0)(W^\top W + (\lambda_H + \beta) I)^{-1}$, all samples at once.
-# 3. **Again**, until features move by less than $10^{-12}$ of the largest.
+# 3. **Again**, until the head moves by less than $10^{-12}$ of its largest entry.
+# 4. **Faster.** While turns get shorter, go on from the combination of the last ten whose steps cancel best; where the
+#    objective rises, return to the last turn.
 # ```
 
 # %%
@@ -210,8 +212,8 @@ lab.show(collapse.collapse_rates)
 # ### Next to collapse: five numbers
 #
 # Now let the inputs be collapsed, as {eq}`nc-collapsed`, up to a small change $\mathrm{d}H_0$. The minimiser at the
-# collapsed inputs is these inputs. By the implicit function theorem (Theorem 4.1 of the paper) the minimiser's features change
-# by
+# collapsed inputs is these inputs. By the implicit function theorem (Theorem 4.1 of the paper) the minimiser's features
+# change by
 #
 # $$
 # \mathrm{d}H = F\,\mathrm{d}H_0, \qquad F = \tfrac\beta n\, S^{-1}, \qquad
@@ -237,7 +239,7 @@ lab.show(collapse.perturbation_operator)
 # | class means out of the span | $0$ |
 #
 # What has $\tau = 0$ leads to another minimiser and is not taken back. The paper expands $F$ in $1/\beta$ and looks at
-# its blocks between classes. Between two classes a block has rank one and norm $2\lambda_H(1 - c)/\beta$. Within a
+# its blocks, one for each pair of classes. Between two classes a block has rank one and norm $2\lambda_H(1 - c)/\beta$. Within a
 # class the singular values are $1 - \tau/\beta$ with the $\tau$ above, but $2\lambda_H(1-c)$ in $k - 1$ directions, since
 # half of a symmetric change is in other classes' blocks (Theorem 4.2).
 #
@@ -461,8 +463,8 @@ lab.glue("near", fig)
 #
 # ### Networks, layer by layer
 #
-# The model has one layer. The paper's picture of depth is to train a layer with a head, drop the head, freeze the layer, and train
-# the next one on its features. We do so for {glue:text}`n-layered` networks, each with digits of its own.
+# The model has one layer. The paper's picture of depth is to train a layer with a head, drop the head, freeze the
+# layer, and train the next one on its features. We do so for {glue:text}`n-layered` networks, each with digits of its own.
 
 # %%
 layered = experiment.draw_sets(
@@ -800,7 +802,8 @@ lab.show_claims(claims)
 # ```
 #
 # Doubled from {glue:text}`strongest`, feature decay takes features *away* from collapse, by both measures of scatter
-# ({numref}`fig-neural-collapse-breaks`); from {glue:text}`weakest` it brings them nearer. NC2, which looks at the means
+# ({numref}`fig-neural-collapse-breaks`); from {glue:text}`weakest` it brings them nearer, NC1 by
+# {glue:text}`weakest-nc1` in its logarithm. NC2, which looks at the means
 # alone, hardly cares. The paper's advice has a range, and its theory, which is linear and next to collapse, does not
 # say which. The other failure is in {numref}`fig-neural-collapse-near`: away from collapse the order of the
 # two prices turns.
