@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import comb, log
+from math import comb
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from regularity.foundations.kernels import gaussian_kernel
+from regularity.foundations.kernels import gaussian_kernel, wide_network_kernels
 from regularity.theory.hierarchical_polynomials.method import (
     ThreeLayerNetwork,
     descend,
@@ -19,13 +19,13 @@ from regularity.theory.hierarchical_polynomials.method import (
 )
 from regularity.theory.hierarchical_polynomials.problems import HierarchicalPolynomial, Samples
 from regularity.theory.hierarchical_polynomials.rivals import (
-    Kernel,
     fit_kernel_ridge,
     one_step_feature,
     polynomial_kernel,
-    tangent_kernel,
     train_relu_network,
 )
+
+Kernel = Callable[[Tensor, Tensor], Tensor]
 
 # --- Measures ----------------------------------------------------------------------------------------------------
 
@@ -43,14 +43,14 @@ def correlation(ours: Float[Tensor, " n"], theirs: Float[Tensor, " n"]) -> float
 def size_at(sizes: Sequence[int], values: Sequence[float], level: float) -> float:
     """First sample size at which a curve crosses a level, between its points on a line in log n.
 
-    A curve that never does is continued along its last piece, which must lead there (or the size is infinite).
+    A curve that never does is continued by the line of least squares, or where that leads away, the size is infinite.
     """
-    gaps = [value - level for value in values]
-    pieces = list(zip(sizes, sizes[1:], gaps, gaps[1:], strict=False))
-    left, right, before, after = next((p for p in pieces if p[2] * p[3] <= 0), pieces[-1])
-    if after == before or (before * after > 0 and abs(after) >= abs(before)):
-        return float("inf")
-    return float(np.exp(log(left) + log(right / left) * before / (before - after)))
+    logs, gaps = np.log(sizes), np.array(values) - level
+    crossed = np.flatnonzero(gaps[:-1] * gaps[1:] <= 0)
+    nearest = slice(crossed[0], crossed[0] + 2) if len(crossed) else slice(None)
+    slope, intercept = np.polyfit(logs[nearest], gaps[nearest], 1)
+    found = float(np.exp(-intercept / slope)) if slope else float("inf")
+    return found if len(crossed) or found > sizes[-1] else float("inf")
 
 
 def growth_exponents(dimensions: Sequence[int], sizes: Float[Tensor, "r d"]) -> list[float]:
@@ -154,12 +154,18 @@ def one_step_curve(
 # --- Rivals ------------------------------------------------------------------------------------------------------
 
 
+def tangent_kernel(points: Tensor, others: Tensor, *, depth: int) -> Tensor:
+    """That of infinitely wide ReLU networks, block by block of its rows."""
+    blocks = [wide_network_kernels(rows, others, depth=depth, bias_std=0.1).ntk for rows in points.split(128)]
+    return torch.cat(blocks)
+
+
 def kernel_candidates(dimension: int) -> dict[str, list[Kernel]]:
     """Kernels of each kind, to be chosen from."""
     return {
         "tangent": [partial(tangent_kernel, depth=depth) for depth in (2, 3)],
         "Gaussian": [partial(gaussian_kernel, lengthscale=s * dimension**0.5) for s in (0.5, 1.0, 2.0, 4.0)],
-        "quartic": [partial(polynomial_kernel, degree=4, shift=shift) for shift in (0.1, 0.25, 0.5, 1.0)],
+        "quartic": [partial(polynomial_kernel, degree=4, shift=shift) for shift in (0.25, 0.5, 1.0, 2.0)],
     }
 
 

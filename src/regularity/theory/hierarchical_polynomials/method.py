@@ -100,14 +100,14 @@ class ThreeLayerNetwork:
 
     def link(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Compute the output at values of φ."""
-        return values + outer_features(values / self.scale, self.slopes, self.shifts) @ self.combination
+        return values + _outer_features(values / self.scale, self.slopes, self.shifts) @ self.combination
 
     def predict(self, points: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Compute the output."""
         return self.link(self.feature(points))
 
 
-def outer_features(values: Tensor, slopes: Tensor, shifts: Tensor) -> Tensor:
+def _outer_features(values: Tensor, slopes: Tensor, shifts: Tensor) -> Tensor:
     """relu(a z + b) of each z, one row a value."""
     return torch.relu(values[:, None] * slopes + shifts)
 
@@ -271,6 +271,7 @@ def train_layerwise(
         raise ValueError(
             f"inputs and labels must be (n, d) and (n,); got {tuple(inputs.shape)}, {tuple(labels.shape)}"
         )
+    check_squares("inputs", inputs)
     check_squares("labels", labels)
     for name, size in {"degree": degree, "width1": width1, "width2": width2}.items():
         check_at_least(name, size, 1)
@@ -305,7 +306,7 @@ def train_layerwise(
         )
 
     # Stage 2: what is left of the labels, as a function of the feature alone.
-    basis = outer_features(feature / scale, slopes, shifts)
+    basis = _outer_features(feature / scale, slopes, shifts)
     (combination,) = _solve(basis, second_labels - feature, (penalty2,), solve)
     trained = candidates[best], scale, slopes, shifts, combination
     return ThreeLayerNetwork(directions, *trained, degree, penalties1[best])

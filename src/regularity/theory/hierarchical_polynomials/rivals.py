@@ -1,16 +1,11 @@
 """What one would use instead: kernel ridge regression, one step of stage 1, and networks trained from end to end."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from regularity.foundations.checks import as_floats, check_at_least, check_positive, check_squares
-from regularity.foundations.kernels import wide_network_kernels
 from regularity.foundations.training import Best, train
-
-Kernel = Callable[[Tensor, Tensor], Tensor]
 
 
 def polynomial_kernel(
@@ -25,13 +20,8 @@ def polynomial_kernel(
         raise ValueError(f"points and others must be (n, d) and (m, d); got {shapes[0]} and {shapes[1]}")
     for name, values in {"points": points, "others": others}.items():
         check_squares(name, values)
-    return ((points @ others.T / points.shape[1] + shift) / (1 + shift)).pow(degree)
-
-
-def tangent_kernel(points: Tensor, others: Tensor, *, depth: int) -> Tensor:
-    """That of infinitely wide ReLU networks, block by block of its rows."""
-    blocks = [wide_network_kernels(rows, others, depth=depth, bias_std=0.1).ntk for rows in points.split(128)]
-    return torch.cat(blocks)
+    cosines = (points @ others.T).div_(points.shape[1])
+    return cosines.add_(shift).div_(1 + shift).pow_(degree)
 
 
 def fit_kernel_ridge(
@@ -92,7 +82,8 @@ def one_step_feature(
     ):
         shapes = ", ".join(str(tuple(given.shape)) for given in (inputs, labels, points))
         raise ValueError(f"inputs, labels and points must be (n, d), (n,) and (m, d); got {shapes}")
-    check_squares("labels", labels)
+    for name, values in {"inputs": inputs, "labels": labels, "points": points}.items():
+        check_squares(name, values)
     d = inputs.shape[1]
     inputs, points = (nn.functional.normalize(v, dim=1) * d**0.5 for v in (inputs, points))
     centred = labels - labels.mean()
@@ -118,8 +109,28 @@ def train_relu_network(
 
     Returns
     -------
-    The network, and its validation error.
+    The network, in single precision, and its validation error.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, a number is not finite, or there is no full batch.
+    FloatingPointError
+        If the training diverges.
     """
+    inputs, labels, *validation = (
+        values.float()
+        for values in as_floats(
+            inputs=inputs, labels=labels, validation_inputs=validation[0], validation_labels=validation[1]
+        )
+    )
+    if inputs.ndim != 2 or inputs.shape[1] != widths[0] or labels.shape != inputs.shape[:1]:
+        shapes = tuple(inputs.shape), tuple(labels.shape)
+        raise ValueError(
+            f"inputs and labels must be (n, {widths[0]}) and (n,); got {shapes[0]} and {shapes[1]}"
+        )
+    check_at_least("the number of inputs", len(inputs), batch_size)
+    check_positive("learning_rate", learning_rate)
     shapes = list(zip(widths, [*widths[1:], 1], strict=True))
     layers = [nn.Linear(*shape, device=inputs.device) for shape in shapes]
     for layer in layers:
