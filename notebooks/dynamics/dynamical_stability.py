@@ -769,9 +769,9 @@ lab.show_claims(claims)
 
 # %% [markdown]
 # The row on the error of the ReLU network is the one to distrust. A rate is judged where all runs settled, and the
-# largest that SGD survives sometimes leaves one short of a minimum. Over fresh seeds, in the ledger, that rate is mostly
-# judged, and the row fails: near the edge a larger rate buys a smaller path norm, and no smaller error. The row on GD
-# fails now and then because validation picks a rate for SGD that is too bold for other draws.
+# largest that SGD survives sometimes leaves one short of a minimum. On none of the fresh seeds of the ledger does the row
+# hold: near the edge a larger rate mostly buys a smaller path norm, and no smaller error. The row on GD fails now and
+# then because validation picks a rate for SGD that is too bold for other draws.
 #
 # ## Where it breaks
 #
