@@ -1,6 +1,5 @@
 """The chapter's runs: descents beside their bounds, compositions, sizes in growing dimension, trained networks."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
@@ -69,79 +68,103 @@ class Path:
 
     Attributes
     ----------
-    iterates
-        u_0, ..., u_T.
-    gaps
-        E(u_t) − E(u*).
     factor, contraction
-        The largest factor of the gap in a step, above rounding; and the bound 1 − m(2η − Mη²), which is 1 − m/M
-        for η = 1/M.
-    norms
-        Barron norms.
+        The largest factor of the energy gap in a step, above rounding; and the bound 1 − m(2η − Mη²), which is
+        1 − m/M for η = 1/M.
+    norm
+        The Barron norm of the last iterate.
     theorem, semilinear
-        What the norms of u_1, ..., u_T could be, given those of the iterates before; the second is that for power
-        laws.
+        Barron norm after a step, over the bound by that before it: the largest such ratio along the path (after the
+        first step, which starts from zero), and from other functions. The second bound is that for power laws.
     lowest
         The smallest value that an iterate takes at a node.
     """
 
-    iterates: Float[Tensor, " n_iterates *modes"]
-    gaps: Float[Tensor, " n_iterates"]
     factor: float
     contraction: float
-    norms: Float[Tensor, " n_iterates"]
-    theorem: Float[Tensor, " n_steps"]
-    semilinear: Float[Tensor, " n_steps"]
+    norm: float
+    theorem: float
+    semilinear: float
     lowest: float
 
 
-def follow(pde: VariationalPDE, solution: Tensor, n_steps: int, learning_rate: float | None = None) -> Path:
-    """Descend with η = 1/M at the solution, or another rate, and with it the bounds of each step."""
-    rate = learning_rate or 1 / energy_curvature(pde, solution[None])[1]
+def follow(
+    pde: VariationalPDE, solution: Tensor, functions: Float[Tensor, " n *modes"], n_steps: int
+) -> Path:
+    """Descend with η = 1/M at the solution; and take one step from each of some functions."""
+    rate = 1 / energy_curvature(pde, solution[None])[1]
     run = sobolev_descent(pde, learning_rate=rate, n_steps=n_steps)
     gaps = run.energies - energy(pde, solution)
     factors = (gaps[1:] / gaps[:-1])[gaps[:-1] > 1e-9 * gaps[0]]
     smallest, largest = energy_curvature(pde, torch.cat([run.iterates, solution[None]]))
-    norms = torch.stack([barron_norm(u, pde.basis) for u in run.iterates])
+    starts = torch.cat([run.iterates[1:-1], functions])
+    ends = torch.cat([run.iterates[2:], torch.stack([_step(pde, u, rate) for u in functions])])
+    norms = [barron_norm(u, pde.basis).item() for u in ends]
+    ratios = [
+        (norm / theorem_after(pde, u, rate), norm / semilinear_after(pde, u, rate))
+        for norm, u in zip(norms, starts, strict=True)
+    ]
     return Path(
-        run.iterates,
-        gaps,
         factors.max().item(),
         1 - smallest * (2 * rate - largest * rate**2),
-        norms,
-        norms.new_tensor(theorem_bounds(pde, norms.tolist(), rate)),
-        norms.new_tensor(semilinear_bounds(pde, norms.tolist(), rate)),
+        norms[n_steps - 2],
+        max(ratio for ratio, _ in ratios),
+        max(ratio for _, ratio in ratios),
         min(pde.fields(u)[0].min().item() for u in run.iterates),
     )
 
 
-def theorem_bounds(pde: VariationalPDE, norms: list[float], learning_rate: float) -> list[float]:
-    """The theorem's bound of each next norm. Frequencies grow by L, and end with those of the grid."""
-    growth, forcing = pde.lagrangian.growth, pde.forcing
-    used = pde.basis.frequencies[forcing.nonzero().amax().item()].item()
-    options = {"dimension": forcing.ndim, "forcing_norm": barron_norm(forcing, pde.basis).item()}
-    bounds, band = [], used
-    for step, norm in enumerate(norms[:-1]):
-        bounds.append(theorem_bound(growth, norm, band, learning_rate=learning_rate, **options))
-        if step:  # u_1 has the frequencies of f
-            band = min(max(growth.next_band(band), used), pde.basis.frequencies[-1].item())
-    return bounds
+def _step(pde: VariationalPDE, u: Tensor, learning_rate: float) -> Tensor:
+    return u - learning_rate * first_variation(pde, u) / pde.stiffness
 
 
-def semilinear_bounds(pde: VariationalPDE, norms: list[float], learning_rate: float) -> list[float]:
-    """The sharper bound of each next norm, for a power law."""
-    smoothed = barron_norm(pde.forcing / pde.stiffness, pde.basis).item()
-    options = {"learning_rate": learning_rate, "smoothed_forcing_norm": smoothed}
-    return [semilinear_bound(pde.lagrangian.growth, norm, **options) for norm in norms[:-1]]
+def _band(pde: VariationalPDE, u: Tensor) -> float:
+    """Largest frequency along an axis."""
+    used = u.abs() > 1e-14 * u.abs().max()
+    return pde.basis.frequencies[int(used.nonzero().amax())].item() if bool(used.any()) else 0.0
 
 
-def composed(
-    bounds: Callable[..., list[float]], pde: VariationalPDE, rate: float, n_steps: int
-) -> list[float]:
-    """What a bound says of u_1, ..., u_T without a look at any iterate: each bound put into the next."""
+def theorem_after(
+    pde: VariationalPDE, u: Tensor, learning_rate: float, norm: float | None = None, band: float | None = None
+) -> float:
+    """The theorem's bound of the norm after a step from u; or from any function of a norm and a band."""
+    return theorem_bound(
+        pde.lagrangian.growth,
+        barron_norm(u, pde.basis).item() if norm is None else norm,
+        _band(pde, u) if band is None else band,
+        learning_rate=learning_rate,
+        dimension=u.ndim,
+        forcing_norm=barron_norm(pde.forcing, pde.basis).item(),
+    )
+
+
+def semilinear_after(
+    pde: VariationalPDE, u: Tensor, learning_rate: float, norm: float | None = None
+) -> float:
+    """The sharper bound, for a power law."""
+    return semilinear_bound(
+        pde.lagrangian.growth,
+        barron_norm(u, pde.basis).item() if norm is None else norm,
+        learning_rate=learning_rate,
+        smoothed_forcing_norm=barron_norm(pde.forcing / pde.stiffness, pde.basis).item(),
+    )
+
+
+def composed_theorem(pde: VariationalPDE, learning_rate: float, n_steps: int) -> list[float]:
+    """What the theorem says of u_1, ..., u_T without a look at any iterate: each bound is put into the next."""
+    norms, band = [0.0], _band(pde, pde.forcing)
+    for step in range(n_steps):
+        norms.append(theorem_after(pde, pde.forcing, learning_rate, norms[-1], band))
+        if step:  # u_1 has the frequencies of f; those of later ones end with the basis's
+            band = min(max(pde.lagrangian.growth.next_band(band), band), pde.basis.frequencies[-1].item())
+    return norms[1:]
+
+
+def composed_semilinear(pde: VariationalPDE, learning_rate: float, n_steps: int) -> list[float]:
+    """The same for the sharper bound."""
     norms = [0.0]
     for _ in range(n_steps):
-        norms.append(bounds(pde, [*norms, 0.0], rate)[-1])
+        norms.append(semilinear_after(pde, pde.forcing, learning_rate, norms[-1]))
     return norms[1:]
 
 
@@ -216,16 +239,18 @@ def composition_ratios(
 def draw_functions(
     pde: VariationalPDE, norms: Float[Tensor, " n"], generator: Generator
 ) -> Float[Tensor, " n *modes"]:
-    """Functions with few random modes, brought to Barron norms; positive ones where p is even."""
-    shape = pde.forcing.shape
-    drawn = torch.randn(len(norms), *shape, generator=generator, dtype=torch.float64)
-    kept = torch.rand(drawn.shape, generator=generator) < 4 / pde.forcing.numel()
-    drawn = (drawn * kept).to(pde.forcing)
+    """Functions of random modes, of the first three an axis, brought to Barron norms; positive where p is even."""
+    d = pde.forcing.ndim
+    drawn = torch.randn(len(norms), *[3] * d, generator=generator, dtype=torch.float64)
+    drawn = drawn * (torch.rand(drawn.shape, generator=generator) < 0.5)
+    drawn[(slice(None), *[1] * d)] += 0.1  # never all zero
     if pde.lagrangian.growth.power % 2 == 0:
-        drawn[(slice(None), *[0] * len(shape))] = drawn.abs().flatten(1).sum(dim=1)
-    drawn[(slice(None), *[1] * len(shape))] += 0.1 * drawn[(slice(None), *[0] * len(shape))].abs() + 1e-3
-    sizes = torch.stack([barron_norm(function, pde.basis) for function in drawn])
-    return drawn * (norms.to(sizes) / sizes).reshape(-1, *[1] * len(shape))
+        drawn[(slice(None), *[0] * d)] = drawn.abs().flatten(1).sum(dim=1)
+    functions = torch.zeros(len(norms), *pde.forcing.shape, dtype=torch.float64)
+    functions[(slice(None), *[slice(3)] * d)] = drawn
+    functions = functions.to(pde.forcing)
+    sizes = torch.stack([barron_norm(function, pde.basis) for function in functions])
+    return functions * (norms.to(sizes) / sizes).reshape(-1, *[1] * d)
 
 
 # --- Growing dimension --------------------------------------------------------------------------------------------
@@ -274,11 +299,14 @@ def size_for(pde: VariationalPDE, tolerance: float, *, learning_rate: float, n_s
     squares = pde.masses * solution.square()
     block = [squares[tuple([slice(n)] * squares.ndim)].sum() for n in range(1, len(squares) + 1)]
     modes = 1 + int((total - torch.stack(block) <= tolerance**2 * total).nonzero()[0])
-    theorem = composed(theorem_bounds, pde, learning_rate, first)[-1]
+    theorem = composed_theorem(pde, learning_rate, first)[-1]
     return Size(pde, solution, first, barron_norm(chosen, pde.basis).item(), *widths, modes, theorem)
 
 
 def squared_errors(networks: Networks, size: Size, points: Tensor) -> Float[Tensor, " r"]:
     """Squared L² error of each network, relative to the solution's square, at random points."""
-    truth = evaluate(size.solution, size.pde.basis, points)
-    return (networks(points) - truth).square().mean(dim=1) / (size.pde.masses * size.solution.square()).sum()
+    errors = [
+        networks(part) - evaluate(size.solution, size.pde.basis, part) for part in points.split(50)
+    ]  # hidden layers of all points at once would be large
+    squares = (size.pde.masses * size.solution.square()).sum()
+    return torch.cat(errors, dim=1).square().mean(dim=1) / squares
