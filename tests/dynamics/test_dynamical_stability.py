@@ -464,6 +464,13 @@ def test_a_spread_interpolant_fits_and_is_at_the_edge_of_gradient_descent():
     assert 0 < flatter < 0.1 * error
 
 
+def test_a_spread_interpolant_fits_the_sample():
+    """One sample (1, 1), the truth (1, 0): s(1, −1) is unseen, and the trace 2|1 + s| + 2|s| is 10 at s = 2 or −3."""
+    inputs, truth = torch.ones(1, 2).double(), torch.tensor([1.0, 0.0]).double()
+    error, _ = experiment.spread_interpolant(inputs, truth, 0.2, seeded(0), kind="trace")
+    assert min(abs(error - 8), abs(error - 18)) < 0.1
+
+
 def test_a_typical_run_of_one_dimension_follows_its_logarithm():
     """One weight, samples 0.5 and 2: the exponent is the mean of log (1 − ηg²)², its argument's mean the operator."""
     jacobian, rate = torch.tensor([[0.5], [2.0]]).double(), 0.45
