@@ -38,9 +38,9 @@
 # For $k = q = 2$ it works. With $d = $ {glue:text}`d` inputs and {glue:text}`ratio` $d^2$ samples the network leaves
 # {glue:text}`layerwise-error` of the labels' variance unexplained. The best of three tuned kernels leaves
 # {glue:text}`kernel-error` and a network with one hidden layer {glue:text}`two-error`. With as many samples per $d^2$
-# in {glue:text}`d-largest` dimensions, the first stage's output has a correlation of {glue:text}`feature-correlation` with
-# the hidden polynomial. It takes depth, and not the paper's schedule: three layers that are trained from end to end
-# leave {glue:text}`end-error`.
+# in {glue:text}`d-largest` dimensions, the first stage's output has a correlation of
+# {glue:text}`feature-correlation` with the hidden polynomial. It takes depth, and not the paper's schedule: three
+# layers that are trained from end to end leave {glue:text}`end-error`.
 #
 # ```{verdicts}
 # ```
@@ -66,9 +66,7 @@ dimensions: list[int] = [16, 24, 32]  # input dimensions d of the sweep
 ratios: list[int] = [2, 4, 8]  # sample sizes, in units of d²
 n_draws: int = 4  # draws of samples and network
 n_test: int = 3000  # test points of each draw
-width_ratio: float = (
-    1.2  # width of the first layer, in units of the number of monomials
-)
+width_ratio: float = 1.2  # width of the first layer, per monomial
 level: float = 0.4  # relative error that is to be reached
 d_compared: int = 22  # input dimension of the comparison
 compared_ratio: int = 8  # samples of the comparison, in units of d²

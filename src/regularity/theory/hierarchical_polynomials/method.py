@@ -146,7 +146,7 @@ def descend(
     penalties
         λ, the weight decay, in units of the features' mean square, the mean of the diagonal of `gram`.
     n_steps
-        Steps.
+        After which it stops: an early stop regularises like a larger λ.
     learning_rate
         η. None: one over the largest eigenvalue of the quadratic form, half of what is stable.
 
