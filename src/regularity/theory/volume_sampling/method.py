@@ -216,22 +216,7 @@ def independent_sampling(
     reference: str = "christoffel",
     generator: Generator | None = None,
 ) -> Sample:
-    """Draw points independently from the reference; "christoffel" is optimal weighted least squares.
-
-    Parameters
-    ----------
-    space, n_points, n_draws, reference, generator
-        As for `volume_sampling`.
-
-    Returns
-    -------
-    The sample, with weights m/k(x) or 1.
-
-    Raises
-    ------
-    ValueError
-        If `n_points` are fewer than m, or the reference is unknown.
-    """
+    """Draw points independently from the reference; that of "christoffel" is optimal for least squares."""
     draw = choose("reference", reference, REFERENCES)[0](space)
     check_at_least("n_draws", n_draws, 1)
     check_at_least("n_points", n_points, space.n_features)
