@@ -100,6 +100,7 @@ def accuracy(outputs):
     return 100 * (outputs[test].argmax(1) == labels[test]).float().mean().item()
 
 
+# %%
 def fit(scale, price, m, activation, n_steps=1500):
     """Minimise squared errors and the price of the weights with Adam."""
     first, last = start(m)
@@ -198,7 +199,7 @@ lab.glue("regimes", fig)
 # {glue:text}`n-terms` polynomials of six principal components (diamonds) end where there are no more of them.
 # ```
 #
-# All of them fit the training images, and the accuracies in the table are close. On such data no corner is the place
+# All networks fit the training images, and the accuracies in the table are close. On such data no corner is the place
 # to be. Where the task hides few directions among many, the difference is one of powers of $d$.
 #
 # ## What the part does with it
@@ -210,6 +211,22 @@ lab.glue("regimes", fig)
 # The optimum
 # : For quadratic neurons of extensive width the least error that anybody can reach is known in closed form. One
 #   algorithm reaches it; so, without being told to, does the average of many trained networks.
+#
+# The hidden feature
+# : Three layers that are trained in turn find a polynomial of degree $k$ before they use it, from about $d^k$ samples. A
+#   kernel, whose features stay, needs a higher power of $d$.
+#
+# The collapse
+# : Features that are held near those of the layer before fall short of collapse, by an amount that is calculated, and
+#   the weight decays of the layers do not count alike.
+#
+# The width
+# : How many neurons does a function need? Solutions of some nonlinear equations have Barron norms that grow slowly with
+#   the dimension, and so do the networks that hold them.
+#
+# The points
+# : With a fixed basis only the samples are left to choose. Points that repel each other make least squares stable with
+#   few of them, without a penalty.
 #
 # ## Where it ends
 #

@@ -34,7 +34,7 @@ MAY_IMPORT = {  # besides third-party libraries, and a method its own part
     "method": {"foundations"},
     "experiment": {"foundations", "data"},  # and problems: what a notebook would otherwise hold
     "chapter": {"foundations", "data", "lab"},
-    "page": {"foundations", "lab"},
+    "page": {"foundations", "data", "lab"},
 }
 MODULES = {"__init__", "method", "problems", "rivals", "experiment", "checks"}  # of a chapter's package
 ROLES = {"doc", "func", "eq", "numref", "cite:p", "cite:t", "glue:text"}
