@@ -64,9 +64,7 @@ seed: int = 0  # seed of all random draws
 device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
 n_threads: int = 1  # threads of a CPU
 mesh_modes: list[int] = [3, 6, 12]  # functions in the comparison of resolutions
-n_modes: int = (
-    10  # functions an axis for the equations of five kinds, in two dimensions
-)
+n_modes: int = 10  # functions an axis for five equations in two dimensions
 forcing_norm: float = 8.0  # Barron norm of f, in every dimension
 n_forcings: int = 3  # draws of f for each kind
 n_steps: int = 30  # steps of the descents beside their bounds
@@ -631,8 +629,8 @@ claims = [
 # %% tags=["hide-input"]
 claims += [
     lab.Claim(
-        "No step raises the norm beyond the theorem's recursion, in the descent and from"
-        " random functions (largest ratio)",
+        "No step raises the norm beyond the theorem's recursion, in the descent and"
+        " from random functions (largest ratio)",
         "“we can bound the increase of the Barron norm at each iterate”",
         max(row["step / theorem"] for row in nonlinear.values()),
         lab.at_most(1.0),
@@ -699,8 +697,8 @@ claims += [
         revised="added when seed 0 had been seen without it",
     ),
     lab.Claim(
-        f"Networks of {drawn_widths[-1]:,} steps drawn from the solution have the squared"
-        " error of Barron's argument (ratio)",
+        f"Networks of {drawn_widths[-1]:,} steps drawn from the solution have the"
+        " squared error of Barron's argument (ratio)",
         "“By a classical result due to Barron [1993]”",
         agreement,
         lab.between(0.7, 1.3),
