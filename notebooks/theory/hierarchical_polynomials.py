@@ -245,6 +245,8 @@ kernel_exponent = lab.mean(
 )
 monomials = [comb(d + 4, 4) for d in kernel_dimensions]
 monomial_exponent = np.polyfit(np.log(kernel_dimensions), np.log(monomials), 1)[0]
+
+# %% tags=["hide-input"]
 rows = [
     {
         "d": d,
@@ -358,6 +360,8 @@ networks = {
     )
     for name, shape in shapes.items()
 }
+
+# %%
 found = []
 for draw in lab.progress(range(n_compared), "draws"):
     samples, test = setting.draw(target, n, session.stream("compare", draw))
@@ -575,6 +579,8 @@ for name, (polynomial, ratio) in lab.progress(others.items(), "features"):
         )
         for draw in range(n_draws)
     ]
+
+# %% tags=["hide-input"]
 table = {
     name: {
         "d": others[name][0].dimension,
@@ -625,7 +631,8 @@ claims = [
         source="paper",
     ),
     lab.Claim(
-        f"The error vanishes (ratio, {large_ratio} d² to {large_ratio // 4} d² samples)",
+        f"The error vanishes (ratio, {large_ratio} d² over {large_ratio // 4} d²"
+        " samples)",
         "“up to vanishing test error”",
         vanishing,
         lab.at_most(0.6, standard_errors=2),
