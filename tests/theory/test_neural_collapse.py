@@ -319,21 +319,40 @@ def test_the_rival_stops_where_the_gradient_by_autograd_is_zero():
     close(found.features, minimise(INPUTS, LABELS, MODEL).features, 1e-6)
 
 
-def test_slow_turns_are_extrapolated_to_the_same_place():
-    """Inputs with a weak pull: plain turns, by hand, until they stand still."""
-    model = FeatureModel(0.05, 0.02, 0.05)
-    found = minimise(INPUTS, LABELS, model)
-    features, identity = INPUTS, torch.eye(D).double()
-    for sweep in range(1, 5000):  # noqa: B007
+def plain_turns(inputs, labels, model, n_sweeps):
+    """Turns by hand, without extrapolation; the features and how many turns they took to stand still."""
+    targets = one_hot_targets(labels, len(labels))
+    features, identity = inputs, torch.eye(inputs.shape[1]).double()
+    for sweep in range(n_sweeps):  # noqa: B007
         before = features
-        gram = features.T @ features + PER_CLASS * model.lambda_w * identity
-        head = torch.linalg.solve(gram, features.T @ TARGETS).T
+        gram = features.T @ features + len(labels) / targets.shape[1] * model.lambda_w * identity
+        head = torch.linalg.solve(gram, features.T @ targets).T
         curvature = head.T @ head + (model.lambda_h + model.beta) * identity
-        features = torch.linalg.solve(curvature, (TARGETS @ head + model.beta * INPUTS).T).T
+        features = torch.linalg.solve(curvature, (targets @ head + model.beta * inputs).T).T
         if (features - before).abs().max() < 1e-11:
             break
+    return features, head, sweep
+
+
+def test_slow_turns_are_extrapolated_to_the_same_place():
+    """Inputs with a weak pull."""
+    model = FeatureModel(0.05, 0.02, 0.05)
+    found = minimise(INPUTS, LABELS, model)
+    features, _, n_sweeps = plain_turns(INPUTS, LABELS, model, 5000)
     close(found.features, features, 1e-7)
-    assert found.n_sweeps < 0.7 * sweep
+    assert found.n_sweeps < 0.7 * n_sweeps
+
+
+def test_extrapolation_does_not_lead_astray():
+    """Cases where it would raise the objective: one ends higher up and one nowhere, unless it is watched."""
+    model, labels = FeatureModel(0.1, 0.36, 0.25), torch.arange(4).repeat(4)
+    targets = one_hot_targets(labels, 16)
+    for seed, size in ((17, 0.3), (36, 1.0)):
+        inputs = size * random(16, 5, seed=seed)
+        found = minimise(inputs, labels, model, max_sweeps=400)
+        features, head, _ = plain_turns(inputs, labels, model, 2000)
+        plain = objective(features, head, inputs, targets, model).item()
+        assert objective(found.features, found.head, inputs, targets, model).item() < plain * (1 + 1e-6)
 
 
 def streams(*names):
