@@ -126,7 +126,7 @@ session = lab.begin(seed, device, n_threads)
 #
 # This is gradient descent too, of the same energy, where the length of a function is $\|u\|^2 + \|\nabla u\|^2$ instead
 # of $\|u\|^2$. If in that norm $m \le D^2E \le M$, the step $\eta = 1/M$ leaves at most the share $1 - m/M$ of the
-# energy above its minimum, as for any convex function. For the cubic equation $m = 1$ and $M = 1 + 3 \max u^2$: no
+# energy above its minimum, as for every such function. For the cubic equation $m = 1$ and $M = 1 + 3 \max u^2$: no
 # resolution, and no dimension, enters.
 #
 # We write functions as sums $\sum_k c_k \prod_i \cos(k_i x_i)$ on $(0, \pi)^d$, or with sines on $(0, 1)$ where $u$ is
@@ -135,7 +135,7 @@ session = lab.begin(seed, device, n_threads)
 # quadratures (exact ones, where $L$ is a polynomial).
 
 # %%
-lab.show(barron.first_variation, barron.sobolev_descent)
+lab.show(barron.first_variation, barron.sobolev_descent, barron.descend)
 
 # %% [markdown]
 # ### The Barron norm, and what a step does to it
@@ -159,8 +159,8 @@ lab.show(barron.first_variation, barron.sobolev_descent)
 # b' = b + \eta\big( d\, W' B_L\, \beta^p + B'_L\, b^p + \|f\|_{\mathcal B}\big), \qquad W' = p\, W.
 # $$ (barron-theorem)
 #
-# (Where $b < 1$, read $b$ for $b^p$.) After $\log(1/\epsilon)$ steps one is within
-# $\epsilon$ of the solution, and $b$ has been raised to the power $p$ as many times: hence the theorem's norm
+# (Where $b < 1$, read $b$ for $b^p$.) After some $\log(1/\epsilon)$ steps one is within $\epsilon$ of the solution, and
+# $b$ has been raised to the power $p$ as many times: hence the theorem's norm
 # $O\big((d B_L)^{\max\{p \log(1/\epsilon),\; p^{\log(1/\epsilon)}\}}\big)$. It is polynomial in $d$, with a degree that
 # makes no promise.
 
@@ -170,7 +170,7 @@ lab.show(barron.barron_norm, barron.theorem_bound)
 # %% [markdown]
 # For $L = \tfrac12|\nabla u|^2 + \tfrac12 u^2 + \tfrac{\kappa}{p+1}|u|^{p+1}$ one can do better. There
 # $(I - \Delta)^{-1}DE(u) = u - (I - \Delta)^{-1}(f - \kappa u^p)$, and with
-# $a = \|(I - \Delta)^{-1} f\|_{\mathcal B}$ a step of $\eta \le 1$ obeys
+# $a = \|(I - \Delta)^{-1} f\|_{\mathcal B}$ a step of $\eta \le 1$ leads to no more than
 #
 # $$
 # b' = (1 - \eta)\, b + \eta\, (a + \kappa\, b^p),

@@ -305,7 +305,7 @@ def sobolev_descent(pde: VariationalPDE, *, learning_rate: float, n_steps: int) 
 
 
 def descend(pde: VariationalPDE, rates: Float[Tensor, "*modes"], n_steps: int) -> Descent:
-    """Descend along DE, with a rate for each mode."""
+    """Descend along DE with a rate for each mode, and the rest as for `sobolev_descent`."""
     check_at_least("n_steps", n_steps, 1)
     rates = _as_function(pde, rates, "rates")
     iterates, energies = [torch.zeros_like(pde.forcing)], []
