@@ -39,7 +39,8 @@
 # is linear, and five numbers say all. Two of them bear on scatter within classes. Both grow with the price of features,
 # and one shrinks with that of the head. Trained networks agree that the layers below matter more: between no decay and
 # twice the usual, they move the ratio by {glue:text}`swing-features` in its logarithm, and the head by
-# {glue:text}`swing-head`. That more decay means more collapse is less sure, and depends on the measure.
+# {glue:text}`swing-head`. That more decay means more collapse is less sure: it depends on the measure, and
+# on how strong the decay is already.
 #
 # ```{verdicts}
 # ```
@@ -50,9 +51,8 @@
 #
 # Left: scatter within classes over scatter of class means, after each layer of a network that is trained layer by layer
 # (blue, one line a network); after random layers (grey); and when each layer after a random one is a minimiser of the
-# model (dashed).
-# Right: what a change of weight decay does to that ratio (solid) and to the distance from a simplex (hatched) in
-# networks trained end to end. Bars are means over networks, which are the dots.
+# model (dashed). Right: what a change of weight decay does to that ratio (solid) and to the distance from a simplex
+# (hatched) in networks trained end to end. Bars are means over networks, which are the dots.
 # ```
 
 # %% [markdown]
@@ -342,7 +342,7 @@ lab.glue("path", fig)
 # :name: fig-neural-collapse-path
 # :alt: Left, curves of the ratio of ratios rise from about a third to one as beta grows, and touch a dotted curve on the right. Right, on a logarithmic axis the ratio falls, scatter within classes falls less, that of means rises.
 #
-# Left: what is left of the scatter ratio when features are held at a price β, for three draws of digits. The dotted
+# Left: what is left of the scatter ratio when features are held at a price β, for several draws of digits. The dotted
 # line is the derivative along the central path, by {eq}`nc-within` and {eq}`nc-between`. Right: along the path, the
 # scatter ratio falls, and so does scatter within classes; that of the means rises, once the shrinking by λ_H is taken
 # out. Grey: the ratio without a price of features.
@@ -464,7 +464,8 @@ lab.glue("near", fig)
 # ### Networks, layer by layer
 #
 # The model has one layer. The paper's picture of depth is to train a layer with a head, drop the head, freeze the
-# layer, and train the next one on its features. We do so for {glue:text}`n-layered` networks, each with digits of its own.
+# layer, and train the next one on its features. We do so for {glue:text}`n-layered` networks, each with digits of its
+# own.
 
 # %%
 layered = experiment.draw_sets(
