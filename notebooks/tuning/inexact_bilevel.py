@@ -786,6 +786,10 @@ claims = [
         "exact",
         source="implied",
     ),
+]
+
+# %% tags=["hide-input"]
+claims += [
     lab.Claim(
         "Each accepted step lowers the exact loss as promised (largest excess, over"
         " f(θ₀))",
