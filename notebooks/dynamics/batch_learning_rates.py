@@ -350,7 +350,8 @@ def shares(name, when, law):
 
 def farthest(estimates):
     """The one that is farthest from 1, as a factor."""
-    return max(estimates, key=lambda one: abs(math.log(one.value)))
+    factors = {one: one.value if one.value > 0 else math.inf for one in estimates}
+    return max(factors, key=lambda one: abs(math.log(factors[one])))
 
 
 share_additive = shares("Hessian", "trained", "additive")
