@@ -325,6 +325,9 @@ def test_measures_of_known_numbers():
     assert experiment.size_at([100, 400], [0.2, 0.6], 0.4) == pytest.approx(200)
     assert experiment.size_at([50, 100, 400], [0.9, 0.8, 0.6], 0.4) == pytest.approx(1600)  # continued
     assert experiment.size_at([100, 400], [0.6, 0.7], 0.4) == math.inf
+    assert (
+        96 < experiment.size_at([8, 32, 96], [0.5, 0.78, 0.79], 0.8) < 110
+    )  # flat at its end, and short of it
     cubes = torch.stack([2 * tensor([8.0, 12.0, 20.0]) ** 3, tensor([8.0, 12.0, 20.0])])
     assert experiment.growth_exponents([8, 12, 20], cubes) == pytest.approx([3, 1])
 

@@ -43,14 +43,16 @@ def correlation(ours: Float[Tensor, " n"], theirs: Float[Tensor, " n"]) -> float
 def size_at(sizes: Sequence[int], values: Sequence[float], level: float) -> float:
     """First sample size at which a curve crosses a level, between its points on a line in log n.
 
-    A curve that never does is continued by the line of least squares, or where that leads away, the size is infinite.
+    A curve that never does goes on from its end with the slope of least squares; where that leads away, the size is
+    infinite.
     """
     logs, gaps = np.log(sizes), np.array(values) - level
     crossed = np.flatnonzero(gaps[:-1] * gaps[1:] <= 0)
-    nearest = slice(crossed[0], crossed[0] + 2) if len(crossed) else slice(None)
-    slope, intercept = np.polyfit(logs[nearest], gaps[nearest], 1)
-    found = float(np.exp(-intercept / slope)) if slope else float("inf")
-    return found if len(crossed) or found > sizes[-1] else float("inf")
+    start, end = (crossed[0], crossed[0] + 1) if len(crossed) else (0, len(logs) - 1)
+    slope = np.polyfit(logs[start : end + 1], gaps[start : end + 1], 1)[0]
+    if not len(crossed) and slope * gaps[end] >= 0:
+        return float("inf")
+    return float(np.exp(logs[end] - gaps[end] / slope)) if slope else float(sizes[start])
 
 
 def growth_exponents(dimensions: Sequence[int], sizes: Float[Tensor, "r d"]) -> list[float]:
