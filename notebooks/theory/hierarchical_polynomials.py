@@ -441,8 +441,7 @@ lab.glue("answer", fig)
 # ({numref}`fig-hierarchical-polynomials-answer`): they fit the quadratic part and have too few samples for the rest.
 # The best kernel is the {glue:text}`best-kernel`. The layerwise network is well below. So are three layers that are
 # trained from end to end, which nobody told to look for a quadratic. They are {glue:text}`behind` lower still in this
-# run; over the recorded seeds that lead comes and goes with a training of theirs that fails. The schedule is what can
-# be analysed. It is not needed.
+# run; over the recorded seeds that lead does not always hold. The schedule is what can be analysed. It is not needed.
 #
 # ### One step, and ten thousand
 #
@@ -525,7 +524,8 @@ lab.glue("short", short)
 #
 # For a correlation of {glue:text}`enough` one step needs {glue:text}`step-factor` times the samples of the whole stage
 # in the largest dimension. The exponents are {glue:text}`step-exponent` for one step and {glue:text}`feature-exponent`
-# for the whole stage, so that neither $d^4$ nor a difference of two is to be seen between these dimensions. And without
+# for the whole stage, so that neither $d^4$ nor a difference of two is to be seen between these dimensions. (Where a
+# draw is above the level from its first size on, there is no exponent: so in two of the recorded seeds.) And without
 # lower degrees in $\sigma_1$, one step has {glue:text}`pure-correlation` at {glue:text}`step-start` $d^2$ samples,
 # about as much as the whole stage. $d^4$ was a bound and not a need: by the note on its abstract, a revision of the
 # earlier paper in 2025 has itself a stronger one.
