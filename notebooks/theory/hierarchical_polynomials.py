@@ -272,9 +272,10 @@ lab.glue("ratio", compared_ratio, "d")
 # %% [markdown]
 # At a fixed number of samples per $d^2$ the error does not grow with the dimension; it falls. $d^2$ samples suffice.
 # The fitted exponent, {glue:text}`exponent`, is below two, as it is on each recorded seed, though not always by two
-# standard errors. That is not better than the theorem, which bounds it from above, but a sign of small dimensions: where
-# $d$ is 16, much of the error is $p$ not being normal, and it goes away as $d$ grows. The kernel's exponent is {glue:text}`kernel-exponent`, where the number of monomials of degree up
-# to four grows with {glue:text}`monomial-exponent` between these dimensions. It tends to four.
+# standard errors. That is not better than the theorem, which bounds it from above, but a sign of small dimensions:
+# where $d$ is 16, much of the error is $p$ not being normal, and it goes away as $d$ grows. The kernel's exponent is
+# {glue:text}`kernel-exponent`, where the number of monomials of degree up to four grows with
+# {glue:text}`monomial-exponent` between these dimensions. It tends to four.
 
 # %% tags=["hide-input"]
 z = torch.linspace(-2.5, 2.5, 101)
