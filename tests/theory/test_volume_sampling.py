@@ -459,5 +459,5 @@ def test_spaces_that_are_none_are_refused():
         volume.polynomial_space("legendre", tensor([[1, 2], [1, 2]]))
     with pytest.raises(ValueError, match="rows must have linearly independent columns"):
         volume.population_space(torch.ones(3, 2))
-    with pytest.raises(ValueError, match="target must be one of 'Runge'"):
+    with pytest.raises(ValueError, match="function must be one of 'Runge'"):
         volume.approximate("runge", 3)

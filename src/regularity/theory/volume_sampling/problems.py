@@ -200,9 +200,9 @@ class Problem:
     best: float
 
 
-def approximate(target: str, degree: int, device: torch.device | str = "cpu") -> Problem:
+def approximate(function: str, degree: int, device: torch.device | str = "cpu") -> Problem:
     """Polynomials of a total degree for one of the functions, their best coefficients by quadrature."""
-    chosen = choose("target", target, TARGETS)
+    chosen = choose("function", function, TARGETS)
     space = polynomial_space(chosen.family, total_degree_indices(chosen.n_variables, degree).to(device))
     points, weights = (part.to(device) for part in quadrature(chosen.family, chosen.n_variables))
     values, features = chosen.function(points), space.features(points)
