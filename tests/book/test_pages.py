@@ -14,6 +14,7 @@ import pytest
 import yaml
 from docutils import nodes
 from docutils.utils import new_document
+from myst_nb.ext.glue import roles
 from PIL import Image
 from pybtex.database import parse_file
 from regularity_book import (
@@ -636,6 +637,15 @@ def test_words_of_the_glossary_stay_in_the_search_when_another_page_is_built_aga
     assert entries() == {"sure"}
     (tmp_path / "words.rst").unlink()
     assert entries() == set()
+
+
+@pytest.mark.parametrize("words", ["20,000", "0.30", "1e-09", "λ = 4"])
+def test_what_is_glued_stands_on_the_page_as_it_was_written(
+    words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roles, "format_plain_text", roles.format_plain_text)
+    theme_fixes.setup(SimpleNamespace(connect=lambda *arguments, **options: None))
+    assert roles.format_plain_text(words, "") == words
 
 
 def test_buttons_lead_to_plain_copies() -> None:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from docutils import nodes
+from myst_nb.ext.glue import roles
 from sphinx.application import Sphinx
 
 _SIGNATURE = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
@@ -78,7 +79,16 @@ def plain_signature(html: str) -> str:
     return "".join(pieces)
 
 
+def glued_words(text: str, fmt_spec: str) -> str:
+    """MyST-NB evaluates what is glued, to take quotes off: 20,000 would be a pair of numbers, and 0.30 be 0.3.
+
+    `lab.glue` writes words without quotes, formatted already.
+    """
+    return format(text, fmt_spec)
+
+
 def setup(app: Sphinx) -> None:
+    roles.format_plain_text = glued_words
     app.connect("doctree-read", drop_empty_heads)
     for fix in (mend_scripts, name_folds, mend_body):
         app.connect("html-page-context", fix, priority=900)  # after the theme
